@@ -1,0 +1,67 @@
+# The single entrance. `make help` lists the targets.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+CONFIG ?=
+# What `make test` does where no Docker engine answers: auto leaves out what needs one, require fails.
+DOCKER ?= auto
+
+.PHONY: help setup run build test verify fix bench microbench sbom images up down logs restart
+
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:
+	@scripts/setup.sh
+
+build: setup ## Builds the release binary, target/release/ringmaster.
+	$(CARGO) build --release --locked -p ringmaster
+
+run: build ## Runs the balancer with three replicas on :5000. CONFIG=FILE for a configuration of your own.
+	@exec target/release/ringmaster $(if $(CONFIG),-c $(CONFIG))
+
+# What the test of the images builds, with its settings: before the tests, which a compiler beside them would slow down.
+test: export CARGO_PROFILE_RELEASE_LTO = off
+test: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+test: export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
+test: setup ## Runs every test. DOCKER=require fails where no engine answers instead of leaving tests out.
+	@! scripts/engine.sh >/dev/null 2>&1 || scripts/static.sh
+	RINGMASTER_DOCKER=$(DOCKER) $(CARGO) test --workspace --locked
+
+verify: setup ## Checks format, lints, documentation and dependencies. Writes nothing.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	@if command -v cargo-deny >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check; \
+	else \
+		echo "verify: cargo-deny is not installed; licences and advisories were not checked"; \
+	fi
+
+fix: setup ## Repairs format and what the lints can repair.
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+bench: setup ## Compares with nginx, HAProxy, Caddy and bare Pingora, runs the experiments, writes docs/performance.md.
+	@scripts/bench.sh
+
+microbench: setup ## Measures the ring alone: choosing a replica, building and changing tables.
+	$(CARGO) bench --locked -p ringmaster-fleet
+
+sbom: ## Writes what the binaries are made of into target/sbom, as CycloneDX; installs a tool on demand.
+	@scripts/sbom.sh
+
+images: ## Builds the images ringmaster:local and ringmaster-server:local; needs an engine, no registry.
+	@scripts/images.sh
+
+up: images ## Runs the balancer and three replicas in containers on :5000. OBSERVE=1 adds Prometheus and Grafana.
+	@scripts/compose.sh up
+
+down: ## Removes everything that `make up` made.
+	@scripts/compose.sh down
+
+logs: ## Follows the containers' logs.
+	@scripts/compose.sh logs
+
+restart: ## Restarts the containers.
+	@scripts/compose.sh restart

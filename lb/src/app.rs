@@ -1,0 +1,225 @@
+//! The only wiring: makes every part, gives each its handle, and runs them as services of one Pingora server.
+//!
+//! The process ends when the supervisor has ended, which is after the last request and the last replica; Pingora's
+//! own grace period would always be waited for in full.
+
+mod nursery;
+mod services;
+mod state;
+
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::AtomicBool,
+        mpsc::{self as blocking, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use pingora::{
+    proxy::http_proxy,
+    server::{RunArgs, Server, configuration::ServerConf},
+    services::background::background_service,
+};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use self::{
+    nursery::{Nursery, seed},
+    services::{AdminService, ProxyService, ReloadService, Signals, SupervisorService},
+    state::remember,
+};
+use crate::{
+    admin::{self, Access, AdminState, Rules},
+    banner,
+    config::{ATTEMPTS_MAX, Config, Loaded},
+    events, listen,
+    metrics::Metrics,
+    privileges,
+    proxy::{AccessLog, Connections, Front, Ledger, Proxy},
+    reload::{InForce, Reloader},
+    routes::Pool,
+    supervisor::{Handle, Memory, OnReady, Supervisor},
+};
+
+/// Questions that may wait for the supervisor; more are told that it is busy.
+const ASKS_MAX: usize = 256;
+
+/// Reports of heartbeats and exits that may wait; more make their reporters wait.
+const NEWS_MAX: usize = 1024;
+
+/// Connections to replicas that are kept for reuse, over all threads.
+const UPSTREAM_POOL_SIZE: usize = 1024;
+
+/// How long the supervisor may take past the grace period before the process ends without it.
+const OVERTIME: Duration = Duration::from_secs(3);
+
+/// Runs the balancer until it is told to end, and has.
+pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let Loaded { config, effective, .. } = loaded.clone();
+    let (listener, addr) = bind("listen", config.listen)?;
+    let (admin_listener, admin_addr) = bind("admin.listen", config.admin.listen)?;
+    info!(proxy = %addr, admin = %admin_addr, "Listening");
+    privileges::warn_of_root();
+    let access = Access::load(&config.admin)?;
+    let (memory, recollection) = remember(&config)?;
+
+    let metrics = Arc::new(Metrics::new()?);
+    let (handle, asks) = Handle::new(ASKS_MAX);
+    let (reporter, news) = mpsc::channel(NEWS_MAX);
+    // The supervisor alone publishes, so the history ends with it.
+    let (publisher, events) = events::channel();
+    let nursery = Nursery {
+        cluster: config.cluster.clone(),
+        metrics: metrics.clone(),
+        scribe: memory.as_ref().map(Memory::scribe),
+        news: reporter,
+        events: publisher,
+    };
+    let keepers = nursery.keepers(&config.pools, recollection)?;
+
+    let pools = keepers.iter().map(|it| it.pool().clone()).collect();
+    let rules = Rules { pools: config.pools.clone(), access, effective };
+    let in_force = InForce::new(&config, rules, pools);
+    let connections = Connections::default();
+    let access_log = config.access_log.then(|| start_access_log(&metrics)).transpose()?;
+    let ledger = Ledger::new(metrics.requests(), access_log.clone());
+    let render = render(metrics.clone(), in_force.pools.clone(), connections.clone());
+    let reloader = Arc::new(Reloader::new(
+        path.map(Path::to_owned),
+        loaded,
+        handle.clone(),
+        metrics,
+        in_force.clone(),
+    ));
+    let rules = in_force.rules.clone();
+    let admin = admin::router(AdminState::new(handle, rules, reloader.clone(), render, events));
+    let proxy = Proxy::new(in_force.settings.clone(), admin.clone(), ledger.clone(), seed());
+
+    let forced = Arc::new(AtomicBool::new(false));
+    let supervisor = Supervisor {
+        keepers,
+        make_keeper: Box::new(move |index, name, config| nursery.keeper(index, name, config, None)),
+        asks,
+        news,
+        connections_open: {
+            let connections = connections.clone();
+            Box::new(move || connections.count())
+        },
+        forced: forced.clone(),
+        grace: config.grace_period,
+        on_ready: Some(greeting(addr, admin_addr, began)),
+    };
+    let (ended_sender, ended) = blocking::channel();
+    let (closing_sender, closing) = blocking::channel();
+
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
+    server.bootstrap();
+    let proxy = http_proxy(&server.configuration, proxy);
+    let front = Front::new(proxy, in_force.settings, connections, ledger);
+    server.add_service(ProxyService::new(listener, addr, front, threads(&config)));
+    server.add_service(AdminService::new(admin_listener, admin_addr, admin, &config.admin));
+    let supervisor = SupervisorService::new(supervisor, ended_sender);
+    server.add_service(background_service("supervisor", supervisor));
+    let reload = ReloadService { reloader, watch: config.watch_config };
+    server.add_service(background_service("reload", reload));
+    let signals = Signals { forced, closing: closing_sender };
+    // Its runtimes end with the process; waiting for them would be waiting out Pingora's grace period.
+    thread::Builder::new()
+        .name("server".to_owned())
+        .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(signals) }))
+        .context("starting the server's thread")?;
+    wait(&closing, &ended, config.grace_period)?;
+    if let Some(access_log) = access_log {
+        access_log.flush();
+    }
+    if let Some(memory) = memory {
+        memory.close(config.state_file.is_none());
+    }
+    Ok(())
+}
+
+fn start_access_log(metrics: &Metrics) -> anyhow::Result<AccessLog> {
+    AccessLog::start(metrics.access_log_dropped()?).context("starting the access log's thread")
+}
+
+fn bind(key: &'static str, addr: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = listen::bind(key, addr)?;
+    let addr = listener.local_addr()?;
+    Ok((listener, addr))
+}
+
+/// Prints what runs where, once it does.
+fn greeting(proxy: SocketAddr, admin: SocketAddr, began: Instant) -> OnReady {
+    Box::new(move |pools| {
+        let text = banner::text(proxy, admin, pools, began.elapsed());
+        // Who starts it without a standard output does not want to read it.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    })
+}
+
+/// Waits for the signal to close, then for the end of the supervisor.
+fn wait(
+    closing: &blocking::Receiver<()>,
+    ended: &blocking::Receiver<()>,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    if closing.recv().is_err() {
+        bail!("the server ended by itself");
+    }
+    match ended.recv_timeout(grace + OVERTIME) {
+        Ok(()) => Ok(()),
+        Err(RecvTimeoutError::Timeout) => {
+            bail!("replicas were left running: they did not stop within the grace period")
+        }
+        Err(RecvTimeoutError::Disconnected) => bail!("the supervisor ended before its replicas"),
+    }
+}
+
+/// The metrics as text; what changes with every request is gathered when it is asked for.
+fn render(
+    metrics: Arc<Metrics>,
+    pools: Arc<ArcSwap<Vec<Arc<Pool>>>>,
+    connections: Connections,
+) -> Arc<admin::RenderMetrics> {
+    Arc::new(move || {
+        metrics.set_connections(connections.count());
+        for pool in pools.load().iter() {
+            metrics.set_ejected(&pool.name, pool.ejected());
+            for (replica, in_flight) in pool.loads() {
+                metrics.set_in_flight(&pool.name, replica.as_str(), in_flight);
+            }
+        }
+        metrics.render().unwrap_or_else(|error| {
+            warn!(%error, "The metrics cannot be rendered");
+            String::new()
+        })
+    })
+}
+
+fn threads(config: &Config) -> usize {
+    match config.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    ServerConf {
+        threads: threads(config),
+        listener_tasks_per_fd: threads(config),
+        upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
+        // Pingora counts attempts; each pool has its own limit below this one.
+        max_retries: ATTEMPTS_MAX,
+        grace_period_seconds: Some((config.grace_period + OVERTIME).as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}

@@ -1,0 +1,218 @@
+//! The services of the one Pingora server, and the signals that end it.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::fd::IntoRawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    listeners::{L4BufferSettings, ListenerConfig},
+    server::{ListenFds, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch},
+    services::{Service, background::BackgroundService, listening},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use crate::{
+    admin::{self, ListenerLimits},
+    config::AdminConfig,
+    proxy::Front,
+    reload::Reloader,
+    supervisor::Supervisor,
+};
+
+/// How often the configuration is looked at, if it is watched.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Ends the server on SIGTERM or SIGINT; a second one forces what still runs.
+pub(super) struct Signals {
+    pub(super) forced: Arc<AtomicBool>,
+    pub(super) closing: mpsc::Sender<()>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            warn!("Signals cannot be received; the balancer ends");
+            return ShutdownSignal::FastShutdown;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("Closing: no new connections; a second signal ends requests in progress");
+        // Fails only if the main thread has ended, and the process with it.
+        let _ = self.closing.send(());
+        let forced = self.forced.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            forced.store(true, Ordering::Release);
+        });
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// The proxy on a socket that is bound already.
+pub(super) struct ProxyService {
+    listener: Option<TcpListener>,
+    addr: String,
+    inner: listening::Service<Front>,
+    threads: usize,
+}
+
+impl ProxyService {
+    pub(super) fn new(
+        listener: TcpListener,
+        addr: SocketAddr,
+        front: Front,
+        threads: usize,
+    ) -> Self {
+        let addr = addr.to_string();
+        let mut inner = listening::Service::new("proxy".to_owned(), front);
+        // Heads and bodies are read into buffers of their own: 64 KiB more for each connection would only be copied from.
+        let unread = L4BufferSettings::default().read(0);
+        inner.add_listener(ListenerConfig::tcp(&addr).l4_buffer(unread));
+        Self { listener: Some(listener), addr, inner, threads }
+    }
+}
+
+#[async_trait]
+impl Service for ProxyService {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
+        // Pingora looks for a socket among those inherited from an older process before it binds its own.
+        if let (Some(listener), Some(fds)) = (self.listener.take(), &fds) {
+            fds.lock().add(self.addr.clone(), listener.into_raw_fd());
+        }
+        self.inner.start_service(fds, shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        "proxy"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(self.threads)
+    }
+}
+
+/// The operator's listener. It answers until the process ends, so that a drain can be watched.
+pub(super) struct AdminService {
+    listener: Option<TcpListener>,
+    addr: SocketAddr,
+    admin: axum::Router,
+    limits: ListenerLimits,
+}
+
+impl AdminService {
+    pub(super) fn new(
+        listener: TcpListener,
+        addr: SocketAddr,
+        admin: axum::Router,
+        config: &AdminConfig,
+    ) -> Self {
+        Self { listener: Some(listener), addr, admin, limits: ListenerLimits::of(config) }
+    }
+}
+
+#[async_trait]
+impl Service for AdminService {
+    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
+        let Some(listener) = self.listener.take() else { return };
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => admin::serve(listener, self.admin.clone(), self.limits).await,
+            Err(error) => warn!(addr = %self.addr, %error, "The admin listener failed"),
+        }
+    }
+
+    fn name(&self) -> &str {
+        "admin"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+/// Reloads the configuration on SIGHUP, and when its file changes if it is watched.
+pub(super) struct ReloadService {
+    pub(super) reloader: Arc<Reloader>,
+    pub(super) watch: bool,
+}
+
+#[async_trait]
+impl BackgroundService for ReloadService {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
+            warn!("SIGHUP cannot be received; `ringmaster reload` does the same");
+            return;
+        };
+        let reloads = async {
+            loop {
+                tokio::select! {
+                    _ = hang_up.recv() => {}
+                    () = self.file_is_new(), if self.watch => {}
+                }
+                // What came of it is logged.
+                let _ = self.reloader.reload(false).await;
+            }
+        };
+        tokio::select! {
+            _ = shutdown.wait_for(|&down| down) => {}
+            () = reloads => {}
+        }
+    }
+}
+
+impl ReloadService {
+    async fn file_is_new(&self) {
+        while !self.reloader.is_outdated().await {
+            sleep(WATCH_PAUSE).await;
+        }
+    }
+}
+
+/// The supervisor; it says when it has ended.
+pub(super) struct SupervisorService {
+    /// Taken by the one start.
+    supervisor: Mutex<Option<Supervisor>>,
+    ended: mpsc::Sender<()>,
+}
+
+impl SupervisorService {
+    pub(super) fn new(supervisor: Supervisor, ended: mpsc::Sender<()>) -> Self {
+        Self { supervisor: Mutex::new(Some(supervisor)), ended }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for SupervisorService {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        if let Some(supervisor) = self.supervisor.lock().await.take() {
+            supervisor.run(shutdown).await;
+            // Fails only if the main thread has ended, and the process with it.
+            let _ = self.ended.send(());
+        }
+    }
+}

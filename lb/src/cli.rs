@@ -1,0 +1,175 @@
+//! The command line: what can be asked for, and what the exit code says of it.
+
+mod answers;
+mod client;
+mod doctor;
+mod follow;
+mod healthcheck;
+mod remote;
+mod render;
+mod spawner;
+mod text;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use ringmaster_server::ServerArgs;
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use self::{client::ClientError, healthcheck::HealthcheckArgs};
+use crate::{
+    app,
+    config::{Config, ConfigError, Loaded},
+    privileges,
+};
+
+/// Ours at level INFO; of the libraries what needs a look. Pingora logs each broken client connection as an error.
+const LOG_DEFAULT: &str = "warn,ringmaster=info,pingora_proxy=off,pingora_core=warn";
+
+/// A reverse proxy that keeps its replicas alive.
+#[derive(Debug, Parser)]
+#[command(version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RINGMASTER_COMMIT"), ")"))]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    up: UpArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the balancer and its replicas; the default.
+    Up(UpArgs),
+    /// Checks a configuration and says everything that is wrong with it.
+    Check {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Exits with 0 once every pool of a running balancer has served: the health check of its container.
+    Healthcheck(HealthcheckArgs),
+    /// Runs a replica.
+    Replica(ServerArgs),
+    /// Speaks to a Docker engine for a balancer, and lets nothing through but what it is told to.
+    Spawner(spawner::SpawnerArgs),
+    /// Finds what keeps a balancer from running as it should, and says what to do about it.
+    Doctor(doctor::Args),
+    #[command(flatten)]
+    Remote(remote::Command),
+}
+
+#[derive(Debug, clap::Args)]
+struct UpArgs {
+    /// The configuration; without one, three replicas behind port 5000.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Why the command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The configuration is bad: exit code 2.
+    Config(ConfigError),
+    /// An argument is bad in a way that only its use shows: exit code 2.
+    Usage(String),
+    /// Anything else: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl Failure {
+    /// Says it on standard error, and in the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Config(error) => (error.to_string(), 2),
+            Self::Usage(text) => (text.clone(), 2),
+            Self::Failed(error) => (format!("{error:#}"), 1),
+        };
+        for line in text.lines() {
+            // Nobody is left to hear it.
+            let _ = writeln!(io::stderr(), "ringmaster: {line}");
+        }
+        ExitCode::from(code)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Does what the command line asks for.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    privileges::renounce_new()?;
+    match args.command.unwrap_or(Command::Up(args.up)) {
+        Command::Up(args) => up(args.config.as_deref()),
+        Command::Check { config } => check(&config),
+        Command::Healthcheck(args) => Ok(healthcheck::run(&args)?),
+        Command::Replica(args) => Ok(block_on(ringmaster_server::serve(args))??),
+        Command::Spawner(args) => {
+            log();
+            Ok(block_on(spawner::run(args))??)
+        }
+        Command::Doctor(args) => block_on(doctor::run(args))?,
+        Command::Remote(command) => block_on(remote::run(command))?,
+    }
+}
+
+fn up(path: Option<&Path>) -> Result<(), Failure> {
+    let loaded = Loaded::read(path)?;
+    log();
+    Ok(app::run(loaded, path)?)
+}
+
+/// Logs to standard error.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry().with(filter).with(filter_fn(has_no_secrets)).with(lines).init();
+}
+
+/// Below INFO, Pingora prints requests whole, with the tokens and cookies of whoever sent them.
+fn has_no_secrets(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || !line.target().starts_with("pingora")
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let config = Config::load(path)?;
+    say(&format!(
+        "{}: good: {} pools, {} routes\n",
+        path.display(),
+        config.pools.len(),
+        config.routes.len()
+    ));
+    Ok(())
+}
+
+/// Runs one task, as everything but the balancer is.
+fn block_on<T>(task: impl Future<Output = T>) -> anyhow::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task))
+}
+
+/// Prints for people and scripts. One that does not read to the end still has the exit code.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,171 @@
+//! The file's sections, but for pools: their keys, defaults and rules.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{
+    AdminConfig, ClientConfig, Config, LockoutConfig, PoolConfig, RouteConfig, fault::quoted,
+    forms, pool, reader::Reader,
+};
+
+/// More would only wait for a core.
+const THREADS_MAX: usize = 1_024;
+/// More would be clients of the wrong listener.
+const ADMIN_CONNECTIONS_MAX: usize = 65_536;
+/// Pingora reads no longer head.
+const HEADER_BYTES_MAX: usize = 1_048_575;
+/// Pingora takes no more header fields.
+const HEADERS_MAX: usize = 256;
+/// One TiB.
+const BODY_BYTES_MAX: u64 = 1 << 40;
+
+/// One MiB a second: more than some honest networks carry.
+const BODY_RATE_MAX: u32 = 1 << 20;
+/// More than a process can have file descriptors for.
+const CONNECTIONS_MAX: usize = 1_000_000;
+
+/// Reads the top of the file.
+pub(super) fn config(file: &mut Reader<'_>) -> Config {
+    let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5000));
+    let listen = file.text("listen", listen, &forms::LISTEN);
+    let threads = file.number("threads", 0, 0..=THREADS_MAX);
+    let grace_period = file.duration("grace_period_ms", Duration::from_secs(10));
+    let state_file = file.text("state_file", None, &forms::FILE);
+    let watch_config = file.flag("watch_config", false);
+    let access_log = file.flag("access_log", false);
+    let explain_header = file.flag("explain_header", false);
+    let trusted_proxies = file.texts("trusted_proxies", loopback(), &forms::NETWORK);
+    let cluster = file.text("cluster", "default".to_owned(), &forms::CLUSTER);
+    let admin = file.section("admin", admin);
+    let client = file.section("client", client);
+    let pools = file.sections_by_name("pools", "default", pool::pool);
+    file.rule(!pools.is_empty(), &["pools"], || "no pool; at least one is needed".to_owned());
+    let routes = routes(file, &pools);
+    file.rule(admin.listen != listen || listen.port() == 0, &["admin.listen", "listen"], || {
+        format!("{listen} is where clients are served (listen)")
+    });
+    Config {
+        listen,
+        threads,
+        grace_period,
+        state_file,
+        watch_config,
+        access_log,
+        explain_header,
+        trusted_proxies,
+        cluster,
+        admin,
+        client,
+        routes,
+        pools,
+    }
+}
+
+fn admin(admin: &mut Reader<'_>) -> AdminConfig {
+    let reserved_paths = forms::RESERVED_PATHS.map(str::to_owned).to_vec();
+    AdminConfig {
+        listen: admin.text("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 5001)), &forms::LISTEN),
+        trust: admin.texts("trust", loopback(), &forms::NETWORK),
+        reserved_paths: admin.texts("reserved_paths", reserved_paths, &forms::RESERVED_PATH),
+        tokens_file: admin.text("tokens_file", None, &forms::FILE),
+        lockout: admin.section("lockout", lockout),
+        header_timeout: admin.duration("header_timeout_ms", Duration::from_secs(10)),
+        connections_max: admin.number("connections_max", 256, 1..=ADMIN_CONNECTIONS_MAX),
+    }
+}
+
+fn lockout(lockout: &mut Reader<'_>) -> LockoutConfig {
+    LockoutConfig {
+        failures: lockout.number("failures", 10, 0..=1_000),
+        window: lockout.duration("window_ms", Duration::from_secs(60)),
+        duration: lockout.duration("duration_ms", Duration::from_secs(300)),
+    }
+}
+
+fn client(client: &mut Reader<'_>) -> ClientConfig {
+    let seconds = Duration::from_secs;
+    let config = ClientConfig {
+        header_timeout: client.duration("header_timeout_ms", seconds(10)),
+        keepalive_timeout: client.duration("keepalive_timeout_ms", seconds(60)),
+        keepalive_min_timeout: client.duration_or_zero("keepalive_min_timeout_ms", seconds(5)),
+        read_timeout: client.duration("read_timeout_ms", seconds(30)),
+        body_bytes_per_second_min: client.number(
+            "body_bytes_per_second_min",
+            500,
+            0..=BODY_RATE_MAX,
+        ),
+        write_timeout: client.duration("write_timeout_ms", seconds(30)),
+        uri_bytes_max: client.number("uri_bytes_max", 8_192, 1..=HEADER_BYTES_MAX),
+        header_bytes_max: client.number("header_bytes_max", 32_768, 1..=HEADER_BYTES_MAX),
+        headers_max: client.number("headers_max", 100, 1..=HEADERS_MAX),
+        body_bytes_max: client.number("body_bytes_max", 1 << 30, 1..=BODY_BYTES_MAX),
+        requests_per_connection_max: client.number(
+            "requests_per_connection_max",
+            10_000,
+            1..=u32::MAX,
+        ),
+        connections_max: client.number("connections_max", 8_000, 1..=CONNECTIONS_MAX),
+        connections_per_client_max: client.number(
+            "connections_per_client_max",
+            1_000,
+            1..=CONNECTIONS_MAX,
+        ),
+    };
+    let (header, uri) = (config.header_bytes_max, config.uri_bytes_max);
+    client.rule(uri <= header, &["header_bytes_max", "uri_bytes_max"], || {
+        format!("{header} is less than uri_bytes_max ({uri}), which it includes")
+    });
+    config
+}
+
+/// Without routes, everything goes to the only pool.
+fn routes(file: &mut Reader<'_>, pools: &BTreeMap<String, PoolConfig>) -> Vec<RouteConfig> {
+    let names = pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let only = (pools.len() == 1).then(|| names.clone());
+    let Some(routes) = file.sections("routes", |it| route(it, only.clone(), pools, &names)) else {
+        file.rule(pools.len() < 2, &["routes"], || {
+            format!("missing; say which requests go to which of the pools {names}")
+        });
+        let everything = |pool| RouteConfig { host: None, path_prefix: "/".to_owned(), pool };
+        return only.map(everything).into_iter().collect();
+    };
+    file.rule(!routes.is_empty(), &["routes"], || "no route; at least one is needed".to_owned());
+    for (index, route) in routes.iter().enumerate() {
+        let host = route.host.as_deref().unwrap_or("");
+        let earlier = routes[..index].iter().position(|it| it.takes(host, &route.path_prefix));
+        let Some(earlier) = earlier.map(|it| format!("routes[{it}]")) else { continue };
+        file.rule(false, &[&format!("routes[{index}]"), &earlier], || {
+            format!("never reached; {earlier} comes first and takes its requests")
+        });
+    }
+    routes
+}
+
+fn route(
+    route: &mut Reader<'_>,
+    only: Option<String>,
+    pools: &BTreeMap<String, PoolConfig>,
+    names: &str,
+) -> RouteConfig {
+    let host = route.text("host", None, &forms::ROUTE_HOST);
+    let path_prefix = route.text("path_prefix", "/".to_owned(), &forms::PATH);
+    let pool = route.text("pool", only, &forms::POOL);
+    let is_known = pool.as_ref().is_some_and(|name| pools.contains_key(name));
+    route.rule(is_known || pools.is_empty(), &["pool"], || match &pool {
+        Some(name) => format!("{} is not a pool; pools are: {names}", quoted(name)),
+        None => format!("missing; pools are: {names}"),
+    });
+    RouteConfig { host, path_prefix, pool: pool.unwrap_or_default() }
+}
+
+fn loopback() -> Vec<IpNet> {
+    vec![
+        Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+        Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+    ]
+}

@@ -1,0 +1,274 @@
+//! The engine on this machine, or wherever `DOCKER_HOST` says: the five verbs as calls of Docker's API.
+//!
+//! Invariants: every call has a deadline of its own, so an engine that hangs never holds a caller; and only
+//! containers with the labels of the cluster are changed, by their id, so that one which takes over a name is safe.
+
+mod body;
+mod ending;
+mod fault;
+mod labels;
+mod network;
+mod services;
+mod survey;
+mod wanted;
+mod watch;
+
+use std::{collections::HashMap, env, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use bollard::{
+    Docker,
+    models::ContainerInspectResponse,
+    query_parameters::{
+        CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
+    },
+};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::{Instant, sleep, timeout},
+};
+
+use self::fault::{Fault, or_absent};
+pub(crate) use self::services::{Service, Stage, Task};
+use super::{Container, End, Engine, EngineError, Happening, Order};
+
+/// For one answer of the engine, which on a loaded machine takes seconds to start a container.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// For the first answer: what version it speaks needs no work.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longer than any call: the deadlines are ours.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Held while a network is created: the engine takes two of the same name, and then neither can be used.
+static NETWORKS: Mutex<()> = Mutex::const_new(());
+
+/// How long a removal that somebody else began may take, and how often it is looked at.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(20);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the engine is if nobody says.
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// A Docker engine that is spoken to directly.
+pub(crate) struct Local {
+    /// As in `DOCKER_HOST`.
+    host: String,
+    /// Knows the version of the API that both sides speak; there once the engine has answered.
+    docker: ArcSwapOption<Docker>,
+}
+
+impl Local {
+    /// `socket` is a unix socket; without it, `DOCKER_HOST` or Docker's default counts.
+    pub(crate) fn new(socket: Option<&Path>) -> Self {
+        let host = match socket {
+            Some(socket) => format!("unix://{}", socket.display()),
+            None => env::var("DOCKER_HOST")
+                .ok()
+                .filter(|host| !host.is_empty())
+                .unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+        };
+        Self { host, docker: ArcSwapOption::empty() }
+    }
+
+    async fn docker(&self) -> Result<Arc<Docker>, Fault> {
+        if let Some(docker) = self.docker.load_full() {
+            return Ok(docker);
+        }
+        let docker = Docker::connect_with_host(&self.host)
+            .map_err(|error| Fault::new(&self.host, error))?
+            .with_timeout(CLIENT_TIMEOUT);
+        let docker = self.call_within(GREETING_TIMEOUT, docker.negotiate_version()).await?;
+        let docker = Arc::new(docker);
+        self.docker.store(Some(docker.clone()));
+        Ok(docker)
+    }
+
+    /// Waits for an answer, but not for ever.
+    async fn call<T>(
+        &self,
+        answer: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, Fault> {
+        self.call_within(CALL_TIMEOUT, answer).await
+    }
+
+    async fn call_within<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, Fault> {
+        let answer = match timeout(limit, answer).await {
+            Ok(answer) => answer.map_err(|error| Fault::new(&self.host, error)),
+            Err(_) => Err(Fault::silent(&self.host, limit)),
+        };
+        if matches!(answer, Err(Fault::Unreachable(_))) {
+            // Another version may answer next time.
+            self.docker.store(None);
+        }
+        answer
+    }
+
+    async fn look(
+        &self,
+        docker: &Docker,
+        id: &str,
+    ) -> Result<Option<ContainerInspectResponse>, Fault> {
+        or_absent(self.call(docker.inspect_container(id, None)).await)
+    }
+
+    /// Makes room for `order`. Answers the container if it is there already, as ordered.
+    async fn claim(
+        &self,
+        docker: &Docker,
+        order: &Order,
+    ) -> Result<Option<Container>, EngineError> {
+        let Some(found) = self.look(docker, &order.name).await? else { return Ok(None) };
+        let Some(ours) = labels::of_inspected(&order.cluster, &found) else {
+            return Err(fault::foreign(&order.name, &found));
+        };
+        if ours.pool != order.pool {
+            return Err(EngineError::Refused(format!(
+                "the name {} is held by a replica of pool {}: pools of one cluster need different names",
+                order.name, ours.pool
+            )));
+        }
+        if ours.running && ours.incarnation > order.incarnation {
+            return Err(EngineError::Refused(format!(
+                "{} runs as incarnation {}, later than {}: is another balancer keeping cluster {}?",
+                order.name, ours.incarnation, order.incarnation, order.cluster
+            )));
+        }
+        let is_ordered = ours.incarnation == order.incarnation && ours.spec_hash == order.hash();
+        if ours.running && is_ordered {
+            return Ok(Some(ours));
+        }
+        self.remove(docker, &ours.id).await?;
+        Ok(None)
+    }
+
+    /// Kills and removes; returns when it is gone.
+    async fn remove(&self, docker: &Docker, id: &str) -> Result<(), Fault> {
+        let options = RemoveContainerOptions { force: true, v: true, link: false };
+        match self.call(docker.remove_container(id, Some(options))).await {
+            // Somebody else removes it at this moment.
+            Err(Fault::Answered { status: 409, .. }) => self.until_gone(docker, id).await,
+            answer => or_absent(answer).map(drop),
+        }
+    }
+
+    async fn until_gone(&self, docker: &Docker, id: &str) -> Result<(), Fault> {
+        let deadline = Instant::now() + REMOVAL_TIMEOUT;
+        while self.look(docker, id).await?.is_some() {
+            if Instant::now() >= deadline {
+                return Err(Fault::Other(format!(
+                    "container {id} is not gone {} s after its removal began",
+                    REMOVAL_TIMEOUT.as_secs()
+                )));
+            }
+            sleep(REMOVAL_PAUSE).await;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Engine for Local {
+    async fn ensure(&self, order: &Order) -> Result<Container, EngineError> {
+        let docker = self.docker().await?;
+        if let Some(container) = self.claim(&docker, order).await? {
+            return Ok(container);
+        }
+        self.ensure_network(&docker, &order.cluster, &order.network).await?;
+        let options =
+            CreateContainerOptions { name: Some(order.name.clone()), ..Default::default() };
+        let created = docker.create_container(Some(options), body::of(order));
+        let id = match self.call(created).await {
+            Ok(created) => created.id,
+            Err(Fault::Answered { status: 404, .. }) => return Err(fault::no_image(&order.image)),
+            Err(fault) => return Err(fault.into()),
+        };
+        let begun = match self.call(docker.start_container(&id, None)).await {
+            Ok(()) => self.look(&docker, &id).await,
+            Err(fault) => Err(fault),
+        };
+        match begun {
+            Ok(Some(it)) => labels::of_inspected(&order.cluster, &it)
+                .ok_or_else(|| EngineError::Failed(format!("container {id} has lost its labels"))),
+            Ok(None) => Err(EngineError::Failed(format!("{} was removed as it began", order.name))),
+            Err(fault) => {
+                // Half made, it would hold the name. If it cannot be removed, whoever asked will end it.
+                let _ = self.remove(&docker, &id).await;
+                Err(fault.into())
+            }
+        }
+    }
+
+    async fn stop(
+        &self,
+        cluster: &str,
+        name: &str,
+        incarnation: u64,
+        grace: Option<Duration>,
+    ) -> Result<Option<End>, EngineError> {
+        let docker = self.docker().await?;
+        let Some(found) = self.look(&docker, name).await? else { return Ok(None) };
+        let ours = labels::of_inspected(cluster, &found);
+        let Some(Container { id, .. }) = ours.filter(|it| it.incarnation == incarnation) else {
+            return Ok(None);
+        };
+        match grace {
+            Some(grace) => {
+                // The engine counts whole seconds.
+                let seconds = grace.as_millis().div_ceil(1_000);
+                let options =
+                    StopContainerOptions { t: i32::try_from(seconds).ok(), ..Default::default() };
+                let stopped = docker.stop_container(&id, Some(options));
+                or_absent(self.call_within(grace + CALL_TIMEOUT, stopped).await)?;
+            }
+            None => match self.call(docker.kill_container(&id, None)).await {
+                // It has ended by itself, or never ran.
+                Err(Fault::Answered { status: 409, .. }) => {}
+                killed => drop(or_absent(killed)?),
+            },
+        }
+        // Once it is removed nobody knows.
+        let end = self.end_of(&docker, &id, &HashMap::new()).await;
+        self.remove(&docker, &id).await?;
+        Ok(Some(end))
+    }
+
+    async fn inspect(&self, cluster: &str) -> Result<Vec<Container>, EngineError> {
+        let docker = self.docker().await?;
+        let filters = [("label".to_owned(), vec![labels::filter(cluster)])];
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(filters.into()),
+            ..Default::default()
+        };
+        let listed = self.call(docker.list_containers(Some(options))).await?;
+        Ok(listed.iter().filter_map(|it| labels::of_listed(cluster, it)).collect())
+    }
+
+    async fn logs(
+        &self,
+        cluster: &str,
+        name: &str,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        let docker = self.docker().await?;
+        let found = self.look(&docker, name).await?;
+        match found.filter(|it| labels::of_inspected(cluster, it).is_some()) {
+            Some(_) => Ok(self.tail(&docker, name, lines).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn events(&self, cluster: &str, happenings: mpsc::Sender<Happening>) {
+        tokio::select! {
+            () = happenings.closed() => {}
+            () = self.keep_watching(cluster, &happenings) => {}
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What goes wrong between us and the engine, in one line with the cause and what to do.
+
+use std::{collections::HashMap, error::Error, io, time::Duration};
+
+use bollard::{
+    errors::Error as DockerError,
+    models::{ContainerInspectResponse, Service},
+};
+
+use super::labels;
+use crate::engine::EngineError;
+
+/// Of a message of the engine, so that none fills a log.
+const MESSAGE_CHARS_MAX: usize = 400;
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The engine answered, with an error.
+    Answered { status: u16, message: String },
+    /// It did not answer.
+    Unreachable(String),
+    /// It said something that is not understood.
+    Other(String),
+}
+
+impl Fault {
+    /// From an error in a call to the engine at `host`.
+    pub(super) fn new(host: &str, error: DockerError) -> Self {
+        match error {
+            DockerError::DockerResponseServerError { status_code, message } => {
+                Self::Answered { status: status_code, message: one_line(&message) }
+            }
+            DockerError::SocketNotFoundError(path) => Self::Unreachable(format!(
+                "no engine at {host}: {path} does not exist; start Docker, or set docker.socket or DOCKER_HOST"
+            )),
+            DockerError::UnsupportedURISchemeError { uri } => Self::Other(format!(
+                "DOCKER_HOST is {uri:?}: it must begin with unix://, tcp://, http:// or https://"
+            )),
+            DockerError::RequestTimeoutError => {
+                Self::Unreachable(format!("the engine at {host} does not answer; does it hang?"))
+            }
+            error => match io_kind(&error) {
+                Some(io::ErrorKind::PermissionDenied) => Self::Unreachable(format!(
+                    "no permission to speak to the engine at {host}: \
+                     run as a member of the group that owns the socket, mostly `docker`"
+                )),
+                Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+                    Self::Unreachable(format!(
+                        "no engine answers at {host}; start Docker, or set docker.socket or DOCKER_HOST"
+                    ))
+                }
+                Some(kind) => Self::Unreachable(format!("lost the engine at {host}: {kind}")),
+                None if is_transport(&error) => {
+                    Self::Unreachable(one_line(&format!("lost the engine at {host}: {error}")))
+                }
+                None => Self::Other(one_line(&format!("the engine at {host}: {error}"))),
+            },
+        }
+    }
+
+    /// No answer within `limit`.
+    pub(super) fn silent(host: &str, limit: Duration) -> Self {
+        let seconds = limit.as_secs();
+        Self::Unreachable(format!(
+            "the engine at {host} has not answered within {seconds} s; does it hang?"
+        ))
+    }
+}
+
+impl From<Fault> for EngineError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Answered { status: 400..500, message } => Self::Refused(message),
+            Fault::Answered { message, .. } | Fault::Other(message) => Self::Failed(message),
+            Fault::Unreachable(message) => Self::Unreachable(message),
+        }
+    }
+}
+
+/// What is not there is an answer, too.
+pub(super) fn or_absent<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Fault::Answered { status: 404, .. }) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The image is missing.
+pub(super) fn no_image(image: &str) -> EngineError {
+    EngineError::Refused(format!(
+        "image {image} is not on the engine: `docker pull {image}`, build it, or correct docker.image"
+    ))
+}
+
+/// The name is held by a container that we may not touch.
+pub(super) fn foreign(name: &str, found: &ContainerInspectResponse) -> EngineError {
+    let config = found.config.as_ref();
+    let image = config.and_then(|it| it.image.as_deref());
+    let labels = config.and_then(|it| it.labels.as_ref());
+    held(name, "container", labels, found.id.as_deref(), image)
+}
+
+/// The name is held by a service that we may not touch.
+pub(super) fn foreign_service(name: &str, found: &Service) -> EngineError {
+    let spec = found.spec.as_ref();
+    let template = spec.and_then(|it| it.task_template.as_ref()?.container_spec.as_ref());
+    let image = template.and_then(|it| it.image.as_deref());
+    held(name, "service", spec.and_then(|it| it.labels.as_ref()), found.id.as_deref(), image)
+}
+
+fn held(
+    name: &str,
+    what: &str,
+    labels: Option<&HashMap<String, String>>,
+    id: Option<&str>,
+    image: Option<&str>,
+) -> EngineError {
+    let owner = match labels.and_then(labels::cluster) {
+        Some(cluster) => format!("cluster {cluster}"),
+        None => "somebody else".to_owned(),
+    };
+    let id: String = id.unwrap_or_default().chars().take(12).collect();
+    EngineError::Refused(format!(
+        "the name {name} is held by a {what} of {owner} ({id}, image {}): \
+         remove or rename that one, or use another name",
+        image.unwrap_or("unknown")
+    ))
+}
+
+/// Of the first error below `error` that is one of input and output.
+fn io_kind(error: &DockerError) -> Option<io::ErrorKind> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn is_transport(error: &DockerError) -> bool {
+    matches!(error, DockerError::HyperLegacyError { .. } | DockerError::HyperResponseError { .. })
+}
+
+fn one_line(message: &str) -> String {
+    let words: Vec<_> = message.split_whitespace().collect();
+    words.join(" ").chars().take(MESSAGE_CHARS_MAX).collect()
+}

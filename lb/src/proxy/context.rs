@@ -1,0 +1,79 @@
+//! What one request has learnt so far, and how it ends.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use http::HeaderValue;
+use pingora::{Error, ErrorType, Result};
+
+use super::{Settings, framing::Fault, guard::Link};
+use crate::{
+    metrics::{Ending, Failure, Rejection, RetryCause},
+    routes::{Admitted, Pick, Tried},
+};
+
+pub(super) const NO_ROUTE: Fault = Fault::new(404, Rejection::NoRoute, "no route");
+pub(super) const OVERLOAD: Fault =
+    Fault::new(503, Rejection::Overload, "Too many requests at once");
+
+/// What a request has learnt so far.
+pub(crate) struct RequestCtx {
+    pub(super) settings: Arc<Settings>,
+    pub(super) began: Instant,
+    /// The connection's other end.
+    pub(super) peer: Option<IpAddr>,
+    /// Its pool, and what it is placed by.
+    pub(super) route: Option<(Admitted, u64)>,
+    pub(super) tried: Tried,
+    /// The replica in charge; dropping it gives the lease back.
+    pub(super) pick: Option<Pick>,
+    pub(super) request_id: Option<HeaderValue>,
+    /// What a replica, or the lack of one, has done to it so far.
+    pub(super) failure: Option<Failure>,
+    /// Why it is refused.
+    pub(super) fault: Option<Fault>,
+    pub(super) link: Option<Arc<Link>>,
+}
+
+impl RequestCtx {
+    pub(super) fn begin(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            began: Instant::now(),
+            peer: None,
+            route: None,
+            tried: Tried::default(),
+            pick: None,
+            request_id: None,
+            failure: None,
+            fault: None,
+            link: None,
+        }
+    }
+
+    pub(super) fn attempts_left(&self) -> bool {
+        self.route.as_ref().is_some_and(|(pool, _)| self.tried.len() < pool.upstream.attempts_max)
+    }
+
+    pub(super) fn retried(&self, cause: RetryCause) {
+        if let Some((pool, _)) = &self.route {
+            pool.metrics.retried(cause);
+        }
+    }
+
+    /// Gives it up for what its client, or too many of them, did.
+    pub(super) fn refuse<T>(&mut self, fault: Fault) -> Result<T> {
+        self.fault = Some(fault);
+        Error::e_explain(ErrorType::HTTPStatus(fault.status), fault.message)
+    }
+
+    /// How it ended, after an answer with `status`, or in an error.
+    pub(super) fn ending(&self, status: u16, is_error: bool) -> Ending {
+        match (self.fault, is_error, &self.pick) {
+            (Some(fault), ..) => Ending::Rejected(fault.rejection),
+            (None, true, _) => Ending::Failed(self.failure.unwrap_or(Failure::Client)),
+            (None, false, Some(_)) if status >= 500 => Ending::UpstreamError,
+            (None, false, Some(_)) => Ending::Ok,
+            (None, false, None) => Ending::Operator,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What is added to and taken from heads on their way through: `X-Forwarded-*`, `Via`, hop-by-hop fields.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+};
+
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_RINGMASTER: HeaderName = HeaderName::from_static("x-ringmaster");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The same names for writing: Pingora keeps a name as it is spelt, and copies it unless it is a static text.
+const X_REQUEST_ID_TEXT: &str = "x-request-id";
+const X_FORWARDED_FOR_TEXT: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO_TEXT: &str = "x-forwarded-proto";
+const X_FORWARDED_HOST_TEXT: &str = "x-forwarded-host";
+
+const VIA: &str = "1.1 ringmaster";
+
+/// Fields that mean something between a replica and us only (RFC 9110 §7.6.1). Pingora sees to those of requests,
+/// and to `Connection`, `Transfer-Encoding` and `Upgrade` of answers.
+const HOP_BY_HOP: [HeaderName; 4] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+];
+
+/// The host that a request is for, without the port; empty if it says none.
+pub(super) fn host(request: &RequestHeader) -> &str {
+    let value = request.headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or("");
+    match value.rfind(':') {
+        Some(colon) if !value.ends_with(']') => &value[..colon],
+        Some(_) | None => value,
+    }
+}
+
+/// What a request takes up while it waits, in bytes: its head, and what Pingora keeps of its body to send it again.
+pub(super) fn weight(request: &RequestHeader) -> u32 {
+    const BODY_BYTES_KEPT: u64 = 64 << 10;
+    let fields: usize =
+        request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok());
+    let body = match length.map(|it| it.parse().unwrap_or(BODY_BYTES_KEPT)) {
+        Some(length) => length.min(BODY_BYTES_KEPT),
+        None if request.headers.contains_key(header::TRANSFER_ENCODING) => BODY_BYTES_KEPT,
+        None => 0,
+    };
+    u32::try_from((request.raw_path().len() + fields) as u64 + body).unwrap_or(u32::MAX)
+}
+
+/// The client that a request comes from: the connection's other end, or what the trusted proxies between say.
+pub(super) fn client(
+    request: &RequestHeader,
+    peer: Option<IpAddr>,
+    trusted: impl Fn(IpAddr) -> bool,
+) -> Option<IpAddr> {
+    let mut client = peer?;
+    let mut hops = forwarded_for(&request.headers).rev();
+    // From the nearest hop outwards: each is believed because a trusted one vouches for it.
+    while trusted(client) {
+        match hops.next() {
+            Some(Some(hop)) => client = hop,
+            Some(None) | None => break,
+        }
+    }
+    Some(client)
+}
+
+fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Option<IpAddr>> {
+    headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .map(|value| value.to_str().unwrap_or(""))
+        .flat_map(|value| value.split(','))
+        .map(|hop| hop.trim().parse().ok())
+}
+
+/// Tells the replica who asked, and for what. Only a trusted proxy's own words are kept.
+pub(super) fn request(
+    received: &RequestHeader,
+    sent: &mut RequestHeader,
+    peer: Option<IpAddr>,
+    trusted: bool,
+) -> Result<()> {
+    let host = received.headers.get(header::HOST);
+    if let Some(peer) = peer {
+        let hops = match trusted.then(|| joined(&received.headers, &X_FORWARDED_FOR)).flatten() {
+            Some(hops) => format!("{hops}, {peer}"),
+            None => text(peer),
+        };
+        sent.insert_header(X_FORWARDED_FOR_TEXT, hops)?;
+    }
+    if !trusted || !received.headers.contains_key(&X_FORWARDED_PROTO) {
+        sent.insert_header(X_FORWARDED_PROTO_TEXT, HeaderValue::from_static("http"))?;
+    }
+    if !trusted || !received.headers.contains_key(&X_FORWARDED_HOST) {
+        match host {
+            Some(host) => sent.insert_header(X_FORWARDED_HOST_TEXT, host.clone())?,
+            None => drop(sent.remove_header(&X_FORWARDED_HOST)),
+        }
+    }
+    sent.append_header("via", HeaderValue::from_static(VIA))?;
+    Ok(())
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let values: Vec<&str> =
+        headers.get_all(name).iter().filter_map(|it| it.to_str().ok()).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+/// Whether an answer says at most once, and without doubt, how long it is (RFC 9112 §6.3).
+pub(super) fn has_one_length(response: &ResponseHeader) -> bool {
+    let only = |name| {
+        let mut values = response.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        (values.next(), values.next().is_none())
+    };
+    let is_number = |it: &[u8]| (1..=19).contains(&it.len()) && it.iter().all(u8::is_ascii_digit);
+    match (only(header::CONTENT_LENGTH), only(header::TRANSFER_ENCODING)) {
+        ((None, _), (None, _)) => true,
+        ((Some(length), true), (None, _)) => is_number(length),
+        ((None, _), (Some(coding), true)) => {
+            coding.eq_ignore_ascii_case(b"chunked") && response.version == Version::HTTP_11
+        }
+        _ => false,
+    }
+}
+
+/// Tells the replica the request's id, unless exactly this id came with it: to write a field again costs as much as a new one.
+pub(super) fn request_id(sent: &mut RequestHeader, id: &HeaderValue) -> Result<()> {
+    let mut brought = sent.headers.get_all(X_REQUEST_ID).iter();
+    match (brought.next(), brought.next()) {
+        (Some(brought), None) if brought == id => Ok(()),
+        _ => sent.insert_header(X_REQUEST_ID_TEXT, id.clone()),
+    }
+}
+
+/// As `Display` has it, for a tenth of its cost with IPv4.
+fn text(addr: IpAddr) -> String {
+    let IpAddr::V4(addr) = addr else { return addr.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (index, octet) in addr.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+            if octet >= least {
+                text.push(char::from(b'0' + digit));
+            }
+        }
+    }
+    text
+}
+
+/// Takes from an answer what was meant for us alone. `Via` is not added: towards clients it is optional (RFC 9110 §7.6.3),
+/// and a field more makes the map of every answer grow.
+pub(super) fn response(response: &mut ResponseHeader) -> Result<()> {
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Named by a switch of protocols, which the client must see; the others are Pingora's to write.
+        .filter(|name| {
+            ![header::UPGRADE, header::CONNECTION, header::CONTENT_LENGTH].contains(name)
+        })
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        response.remove_header(name);
+    }
+    // Said by an answer that switches, or that demands it.
+    if !matches!(response.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED) {
+        response.remove_header(&header::UPGRADE);
+    }
+    // Ours, not the replica's (RFC 9110 §2.5).
+    response.set_version(Version::HTTP_11);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn get(forwarded: &[&'static str]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for value in forwarded {
+            request.append_header(X_FORWARDED_FOR, *value).unwrap();
+        }
+        request
+    }
+
+    #[test]
+    fn the_host_comes_without_its_port() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (value, expected) in
+            [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
+        {
+            request.insert_header(header::HOST, value).unwrap();
+            assert_eq!(host(&request), expected);
+        }
+    }
+
+    #[test]
+    fn the_client_is_the_first_hop_that_nobody_trusted_vouches_beyond() {
+        let trusted = |addr: IpAddr| addr.to_string().starts_with("10.");
+        for (peer, forwarded, expected) in [
+            ("1.1.1.1", &["9.9.9.9"][..], "1.1.1.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["9.9.9.9"], "9.9.9.9"),
+            ("10.0.0.1", &["6.6.6.6, 9.9.9.9"], "9.9.9.9"),
+            ("10.0.0.1", &["9.9.9.9, 10.0.0.2"], "9.9.9.9"),
+            ("10.0.0.1", &["9.9.9.9", "10.0.0.2"], "9.9.9.9"),
+            ("10.0.0.1", &["junk, 10.0.0.2"], "10.0.0.2"),
+        ] {
+            let found = client(&get(forwarded), Some(ip(peer)), trusted);
+            assert_eq!(found, Some(ip(expected)), "{peer} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_s_forwarded_fields_are_replaced() {
+        for (trusted, expected) in [(true, "9.9.9.9, 1.1.1.1"), (false, "1.1.1.1")] {
+            let received = get(&["9.9.9.9"]);
+            let mut sent = received.clone();
+            request(&received, &mut sent, Some(ip("1.1.1.1")), trusted).unwrap();
+            assert_eq!(joined(&sent.headers, &X_FORWARDED_FOR).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for octet in 0..=u8::MAX {
+            let addr = IpAddr::from([octet, 0, 255 - octet, 10]);
+            assert_eq!(text(addr), addr.to_string());
+        }
+        assert_eq!(text(ip("2001:db8::1")), "2001:db8::1");
+    }
+
+    #[test]
+    fn a_request_has_one_id_afterwards() {
+        let id = HeaderValue::from_static("order-7");
+        for brought in [&[][..], &["order-7"], &["other"], &["order-7", "other"]] {
+            let mut sent = get(&[]);
+            for value in brought {
+                sent.append_header(X_REQUEST_ID, *value).unwrap();
+            }
+            request_id(&mut sent, &id).unwrap();
+            assert_eq!(
+                sent.headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(),
+                [&id],
+                "{brought:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_loses_what_was_meant_for_the_next_hop() {
+        let mut answer = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("connection", "x-secret, close"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("x-kept", "1"),
+        ] {
+            answer.insert_header(name, value).unwrap();
+        }
+        response(&mut answer).unwrap();
+        for gone in ["x-secret", "keep-alive"] {
+            assert!(!answer.headers.contains_key(gone), "{gone}");
+        }
+        assert!(answer.headers.contains_key("x-kept"));
+    }
+}

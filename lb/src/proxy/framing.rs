@@ -1,0 +1,48 @@
+//! Where a request ends: the strict reading of heads and bodies (RFC 9112), as pure functions of their bytes.
+//!
+//! Whoever stands before or behind the balancer must see the same requests in the same bytes. So what could be read
+//! in two ways is refused, not repaired; what is taken is passed on in exactly one form.
+
+mod chunks;
+mod head;
+
+use crate::metrics::Rejection;
+
+pub(super) use self::{
+    chunks::Chunks,
+    head::{Head, Limits, end_of_head, may_begin, read as read_head, without_empty_lines},
+};
+
+/// How long a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// So many bytes, perhaps none.
+    Known(u64),
+    /// It says so itself, chunk by chunk.
+    Chunked,
+}
+
+/// Why a request is refused, and what its client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Fault {
+    pub(super) status: u16,
+    pub(super) rejection: Rejection,
+    pub(super) message: &'static str,
+}
+
+impl Fault {
+    pub(super) const fn new(status: u16, rejection: Rejection, message: &'static str) -> Self {
+        Self { status, rejection, message }
+    }
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What may stand in a field's value: visible, space, tab, and the bytes above ASCII.
+fn is_field_value(byte: u8) -> bool {
+    !byte.is_ascii_control() || byte == b'\t'
+}

@@ -1,0 +1,387 @@
+//! Heads of requests (RFC 9112 §3 and §5, RFC 9110 §7.2).
+
+use std::{net::Ipv6Addr, str};
+
+use bytes::{Buf, BytesMut};
+
+use super::{Fault, Length, is_field_value, is_token};
+use crate::metrics::Rejection;
+
+/// What a head may take.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Limits {
+    pub(in super::super) uri_bytes_max: usize,
+    pub(in super::super) headers_max: usize,
+    pub(in super::super) body_bytes_max: u64,
+}
+
+/// What a head says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Head {
+    pub(in super::super) length: Length,
+    /// The head as it is passed on, where that differs: a target in absolute form becomes one in origin form.
+    pub(in super::super) rewritten: Option<BytesMut>,
+}
+
+/// The fields that decide how a request is read.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a [u8]>,
+    content_length: Option<&'a [u8]>,
+    is_chunked: bool,
+    is_upgrade: bool,
+    expects: bool,
+}
+
+/// RFC 9112 §2.2: empty lines before a request are ignored.
+pub(in super::super) fn without_empty_lines(head: &mut BytesMut) {
+    while head.starts_with(b"\r\n") {
+        head.advance(2);
+    }
+}
+
+/// Whether a request may begin like this: who speaks another protocol, such as TLS, is told so at once.
+pub(in super::super) fn may_begin(head: &[u8]) -> bool {
+    head.first().is_none_or(|&first| is_token(first) || first == b'\r')
+}
+
+/// The length of the head, its empty line included, if that has come. `scanned` bytes are known not to end it.
+///
+/// Lines that end without CR count here, so that nobody waits for the rest of what [`read`] will refuse.
+pub(in super::super) fn end_of_head(head: &[u8], scanned: usize) -> Option<usize> {
+    // The line before the empty one may have ended in what was scanned.
+    let mut at = scanned.saturating_sub(2);
+    while let Some(newline) = head[at..].iter().position(|&byte| byte == b'\n') {
+        at += newline + 1;
+        match &head[at..] {
+            [b'\n', ..] => return Some(at + 1),
+            [b'\r', b'\n', ..] => return Some(at + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Reads a whole head, up to and including its empty line.
+pub(in super::super) fn read(head: &[u8], limits: &Limits) -> Result<Head, Fault> {
+    let mut lines = Lines(head);
+    let request_line = lines.next()?;
+    let (method, target, is_1_1) = request_line_of(request_line)?;
+    if target.len() > limits.uri_bytes_max {
+        return Err(Fault::new(414, Rejection::HeadTooLarge, "The URI is too long"));
+    }
+    let mut fields = Fields::default();
+    let mut count = 0;
+    loop {
+        let line = lines.next()?;
+        if line.is_empty() {
+            break;
+        }
+        count += 1;
+        if count > limits.headers_max {
+            return Err(Fault::new(431, Rejection::HeadTooLarge, "Too many header fields"));
+        }
+        let (name, value) = field_of(line)?;
+        fields.take(name, value, is_1_1)?;
+    }
+    if !lines.0.is_empty() {
+        return Err(bad("Bad line in the head"));
+    }
+    let length = fields.length(limits)?;
+    let authority = authority_of(method, target)?;
+    match (fields.host, authority) {
+        (None, None) if is_1_1 => return Err(bad("No Host header")),
+        (Some(host), _) if !is_host(host) => return Err(bad("Bad Host header")),
+        (_, Some(authority)) if !is_host(authority) => return Err(bad("Bad target")),
+        (None, Some(_)) if is_1_1 => return Err(bad("No Host header")),
+        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
+            return Err(bad("The target's host is not that of the Host header"));
+        }
+        _ => {}
+    }
+    let rewritten = authority.map(|authority| {
+        let host = fields.host.is_none().then_some(authority);
+        in_origin_form(head, method, target, authority, host)
+    });
+    Ok(Head { length, rewritten })
+}
+
+/// The rest of a head, line by line.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    /// The next line, without its CR LF.
+    fn next(&mut self) -> Result<&'a [u8], Fault> {
+        let end = self.0.iter().position(|&byte| byte == b'\n');
+        let end = end.ok_or(bad("Bad line in the head"))?;
+        let (line, rest) = self.0.split_at(end + 1);
+        self.0 = rest;
+        line.strip_suffix(b"\r\n").ok_or(bad("A line does not end in CR LF"))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, name: &[u8], value: &'a [u8], is_1_1: bool) -> Result<(), Fault> {
+        // Told apart by their length first: most fields are none of these.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                once(&mut self.host, value, "More than one Host header")?;
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                once(&mut self.content_length, value, "More than one Content-Length")?;
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") || !is_1_1 {
+                    return Err(bad("A Transfer-Encoding that is not one `chunked`"));
+                }
+                self.is_chunked = true;
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") && is_1_1 => {
+                if self.expects || !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Fault::new(417, Rejection::BadHead, "Unknown expectation"));
+                }
+                self.expects = true;
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn length(&self, limits: &Limits) -> Result<Length, Fault> {
+        let length = match (self.content_length, self.is_chunked) {
+            (Some(_), true) => return Err(bad("Content-Length and Transfer-Encoding together")),
+            (None, true) => Length::Chunked,
+            (None, false) => Length::Known(0),
+            (Some(digits), false) => Length::Known(content_length(digits)?),
+        };
+        if self.is_upgrade && length != Length::Known(0) {
+            return Err(bad("A change of protocol together with a body"));
+        }
+        match length {
+            Length::Known(bytes) if bytes > limits.body_bytes_max => {
+                Err(Fault::new(413, Rejection::BodyTooLarge, "The body is too large"))
+            }
+            _ => Ok(length),
+        }
+    }
+}
+
+fn once<'a>(
+    field: &mut Option<&'a [u8]>,
+    value: &'a [u8],
+    message: &'static str,
+) -> Result<(), Fault> {
+    if field.replace(value).is_some() { Err(bad(message)) } else { Ok(()) }
+}
+
+fn content_length(digits: &[u8]) -> Result<u64, Fault> {
+    let all_digits = digits.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(digits).ok().filter(|_| all_digits).and_then(|it| it.parse().ok());
+    number.ok_or(bad("Bad Content-Length"))
+}
+
+/// Method, target, and whether the version is 1.1 and not 1.0.
+fn request_line_of(line: &[u8]) -> Result<(&[u8], &[u8], bool), Fault> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(bad("Bad request line"));
+    };
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(bad("Bad method"));
+    }
+    // Fragments are never sent, and what is not visible ASCII must be escaped.
+    if target.is_empty() || !target.iter().all(|&it| it.is_ascii_graphic() && it != b'#') {
+        return Err(bad("Bad target"));
+    }
+    match version {
+        b"HTTP/1.1" => Ok((method, target, true)),
+        b"HTTP/1.0" => Ok((method, target, false)),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(Fault::new(505, Rejection::BadHead, "The version is neither 1.1 nor 1.0"))
+        }
+        _ => Err(bad("Bad version")),
+    }
+}
+
+/// Name and value, without the white space around the value.
+fn field_of(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    let colon = line.iter().position(|&it| it == b':').ok_or(bad("A header field without ':'"))?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    // Refuses folded lines as well: they begin with white space.
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        return Err(bad("Bad name of a header field"));
+    }
+    if !value.iter().copied().all(is_field_value) {
+        return Err(bad("Bad value of a header field"));
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+/// The authority of a target in absolute form.
+fn authority_of<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
+    if matches!(method, b"CONNECT" | b"TRACE") {
+        return Err(Fault::new(405, Rejection::BadHead, "The method is not allowed"));
+    }
+    if target.starts_with(b"/") {
+        return Ok(None);
+    }
+    if method == b"OPTIONS" && target == b"*" {
+        return Err(Fault::new(501, Rejection::BadHead, "OPTIONS * is not implemented"));
+    }
+    match target.split_at_checked(b"http://".len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http://") => {
+            let end = rest.iter().position(|it| matches!(it, b'/' | b'?')).unwrap_or(rest.len());
+            Ok(Some(&rest[..end]))
+        }
+        _ => Err(bad("Bad target")),
+    }
+}
+
+/// The same head for the same host with `/path?query` as its target; `host` is added if it is given.
+fn in_origin_form(
+    head: &[u8],
+    method: &[u8],
+    target: &[u8],
+    authority: &[u8],
+    host: Option<&[u8]>,
+) -> BytesMut {
+    let path = &target[b"http://".len() + authority.len()..];
+    let mut rewritten = BytesMut::with_capacity(head.len() + authority.len());
+    rewritten.extend_from_slice(method);
+    rewritten.extend_from_slice(b" ");
+    if !path.starts_with(b"/") {
+        rewritten.extend_from_slice(b"/");
+    }
+    rewritten.extend_from_slice(path);
+    let rest = &head[method.len() + 1 + target.len()..];
+    let (version, fields) = rest.split_at(b" HTTP/1.1\r\n".len());
+    rewritten.extend_from_slice(version);
+    if let Some(host) = host {
+        rewritten.extend_from_slice(b"Host: ");
+        rewritten.extend_from_slice(host);
+        rewritten.extend_from_slice(b"\r\n");
+    }
+    rewritten.extend_from_slice(fields);
+    rewritten
+}
+
+/// RFC 9110 §7.2, strictly: a name, an IPv4 address or a bracketed IPv6 address, and a port or none.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value.iter().rposition(|&it| it == b':') {
+        Some(colon) if value.last() != Some(&b']') => (&value[..colon], &value[colon + 1..]),
+        Some(_) | None => (value, &b""[..]),
+    };
+    let well_formed = match host {
+        [b'[', inside @ .., b']'] => {
+            str::from_utf8(inside).is_ok_and(|it| it.parse::<Ipv6Addr>().is_ok())
+        }
+        _ => host.iter().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(it)),
+    };
+    !host.is_empty() && well_formed && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}
+
+const fn bad(message: &'static str) -> Fault {
+    Fault::new(400, Rejection::BadHead, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { uri_bytes_max: 8_192, headers_max: 100, body_bytes_max: 1 << 30 };
+
+    fn length(fields: &str) -> Result<Length, u16> {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        read(head.as_bytes(), &LIMITS).map(|it| it.length).map_err(|it| it.status)
+    }
+
+    #[test]
+    fn the_head_ends_at_the_first_empty_line_however_it_is_cut() {
+        for (text, end) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\nbody", Some(27)),
+            ("GET / HTTP/1.1\nHost: a\n\nbody", Some(24)),
+            ("GET / HTTP/1.1\r\nHost: a\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r", None),
+            ("\n\n", Some(2)),
+        ] {
+            for scanned in 0..end.unwrap_or(text.len()) {
+                assert_eq!(end_of_head(text.as_bytes(), scanned), end, "{text:?} from {scanned}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_body_has_one_source() {
+        assert_eq!(length(""), Ok(Length::Known(0)));
+        assert_eq!(length("Content-Length: 7\r\n"), Ok(Length::Known(7)));
+        assert_eq!(length("Transfer-Encoding: Chunked\r\n"), Ok(Length::Chunked));
+        assert_eq!(length("Content-Length: 1073741825\r\n"), Err(413));
+        for fields in [
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 18446744073709551616\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: \u{b}chunked\r\n",
+            "Upgrade: websocket\r\nContent-Length: 5\r\n",
+        ] {
+            assert_eq!(length(fields), Err(400), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_is_passed_on_in_origin_form() {
+        for (head, expected) in [
+            (
+                "GET http://a/b?c HTTP/1.1\r\nHost: A\r\n\r\n",
+                Some("GET /b?c HTTP/1.1\r\nHost: A\r\n\r\n"),
+            ),
+            (
+                "GET HTTP://a:80?c HTTP/1.1\r\nHost: a:80\r\n\r\n",
+                Some("GET /?c HTTP/1.1\r\nHost: a:80\r\n\r\n"),
+            ),
+            ("GET http://a HTTP/1.0\r\n\r\n", Some("GET / HTTP/1.0\r\nHost: a\r\n\r\n")),
+            ("GET /http://b HTTP/1.1\r\nHost: a\r\n\r\n", None),
+        ] {
+            let read = read(head.as_bytes(), &LIMITS).unwrap();
+            assert_eq!(read.rewritten.as_deref(), expected.map(str::as_bytes), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_unmistakable() {
+        for good in
+            ["a", "example.com", "example.com:80", "127.0.0.1:5000", "[::1]", "[::1]:5000", "a_b"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a b", "a/b", "a?b", "a#b", "a@b", "a:b", "a:1:2", "a:123456", "[::1",
+            "[x]", "a,b",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_has_one_host_and_one_length(head in "[GETPOSHhost:/ a1.,\r\n\t]{0,80}\r\n\r\n") {
+            if let Ok(read) = read(head.as_bytes(), &LIMITS) {
+                prop_assert!(head.starts_with(|first: char| first.is_ascii_alphabetic()));
+                prop_assert!(!head.replace("\r\n", "").contains(['\r', '\n']));
+                prop_assert_eq!(read.length, Length::Known(0));
+            }
+        }
+    }
+}

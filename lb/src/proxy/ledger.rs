@@ -1,0 +1,73 @@
+//! The end of every request: counted once, and written to the access log if that is on.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderValue, Method};
+use serde_json::json;
+
+use super::access_log::AccessLog;
+use crate::{
+    admin::rfc3339,
+    metrics::{Ending, Rejection, RequestMetrics},
+    routes::Pick,
+};
+
+/// Where requests are accounted for.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger {
+    metrics: RequestMetrics,
+    access_log: Option<AccessLog>,
+}
+
+/// What the access log says of a request. All but its end is missing for one whose head could not be read.
+#[derive(Default)]
+pub(super) struct Entry<'a> {
+    pub(super) client: Option<IpAddr>,
+    pub(super) method: Option<&'a Method>,
+    pub(super) path: Option<&'a str>,
+    /// 0 if nothing was answered.
+    pub(super) status: u16,
+    pub(super) pick: Option<&'a Pick>,
+    pub(super) attempts: usize,
+    pub(super) request_id: Option<&'a HeaderValue>,
+    pub(super) took: Duration,
+}
+
+impl Ledger {
+    pub(crate) fn new(metrics: RequestMetrics, access_log: Option<AccessLog>) -> Self {
+        Self { metrics, access_log }
+    }
+
+    /// A request whose head got no further than the front.
+    pub(super) fn refused(&self, rejection: Rejection, status: u16, client: Option<IpAddr>) {
+        self.ended(Ending::Rejected(rejection), || Entry { client, status, ..Entry::default() });
+    }
+
+    pub(super) fn ended<'a>(&self, ending: Ending, entry: impl FnOnce() -> Entry<'a>) {
+        self.metrics.ended(ending);
+        if let Some(log) = &self.access_log {
+            log.write(line(ending, &entry()));
+        }
+    }
+}
+
+fn line(ending: Ending, entry: &Entry<'_>) -> Vec<u8> {
+    let line = json!({
+        "at": rfc3339(SystemTime::now()),
+        "client": entry.client,
+        "method": entry.method.map(Method::as_str),
+        "path": entry.path,
+        "status": entry.status,
+        "outcome": ending.outcome(),
+        "reason": ending.reason(),
+        "replica": entry.pick.map(|it| it.lease.name.as_str()),
+        "chosen": entry.pick.map(|it| it.reason.to_string()),
+        "attempts": entry.attempts,
+        "request_id": entry.request_id.and_then(|it| it.to_str().ok()),
+        "took_us": entry.took.as_micros() as u64,
+    });
+    format!("{line}\n").into_bytes()
+}

@@ -1,0 +1,162 @@
+//! One serving incarnation of a replica as the proxy sees it, and the lease a request holds on it.
+//!
+//! Invariant: `in_flight` is the number of [`Lease`]s alive, here and in the pool's sum.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use pingora::upstreams::peer::HttpPeer;
+use ringmaster_fleet::{Incarnation, ReplicaName};
+use tokio::sync::Notify;
+
+use super::{
+    ejection::{self, Record},
+    load::{Load, take},
+};
+use crate::{config::UpstreamConfig, metrics::ReplicaMetrics};
+
+/// Slow start is kept in these parts of one, so that it fits an atomic.
+const SHARE_WHOLE: u32 = 1 << 16;
+
+/// A replica that serves: where, under which incarnation, and how many requests it has in hand.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// Unique in this process: no two incarnations of any replica share one.
+    pub(crate) id: u64,
+    pub(crate) name: ReplicaName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) addr: SocketAddr,
+    /// Made once, cloned for each request.
+    pub(crate) peer: HttpPeer,
+    pub(crate) metrics: Arc<ReplicaMetrics>,
+    /// Notified when it refuses a connection: its next heartbeat is brought forward.
+    pub(crate) suspected: Arc<Notify>,
+    in_flight: Arc<AtomicU32>,
+    share: AtomicU32,
+    record: Record,
+    load: Arc<Load>,
+}
+
+impl Upstream {
+    pub(crate) fn new(
+        name: ReplicaName,
+        incarnation: Incarnation,
+        addr: SocketAddr,
+        config: &UpstreamConfig,
+        metrics: Arc<ReplicaMetrics>,
+        load: Arc<Load>,
+        suspected: Arc<Notify>,
+    ) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Self {
+            id,
+            peer: peer(id, addr, config),
+            name,
+            incarnation,
+            addr,
+            metrics,
+            suspected,
+            in_flight: Arc::default(),
+            share: AtomicU32::new(SHARE_WHOLE),
+            record: Record::default(),
+            load,
+        }
+    }
+
+    /// The same incarnation, spoken to in another way from now on.
+    pub(crate) fn reconfigured(&self, config: &UpstreamConfig) -> Self {
+        Self {
+            id: self.id,
+            name: self.name.clone(),
+            incarnation: self.incarnation,
+            addr: self.addr,
+            peer: peer(self.id, self.addr, config),
+            metrics: self.metrics.clone(),
+            suspected: self.suspected.clone(),
+            in_flight: self.in_flight.clone(),
+            share: AtomicU32::new(self.share.load(Ordering::Relaxed)),
+            record: Record::default(),
+            load: self.load.clone(),
+        }
+    }
+
+    /// Requests in hand.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The part of its full load that it may take while it starts slowly: in (0, 1].
+    pub(crate) fn share(&self) -> f64 {
+        f64::from(self.share.load(Ordering::Relaxed)) / f64::from(SHARE_WHOLE)
+    }
+
+    /// Sets [`Self::share`].
+    pub(crate) fn ramp_to(&self, share: f64) {
+        self.share.store((share * f64::from(SHARE_WHOLE)) as u32, Ordering::Relaxed);
+    }
+
+    /// Takes a place below `cap`, or none: checked and taken in one step, so that no two requests get the last one.
+    pub(crate) fn reserve(self: &Arc<Self>, cap: u32) -> Option<Lease> {
+        take(&self.in_flight, cap).then(|| {
+            self.load.in_flight.fetch_add(1, Ordering::Relaxed);
+            Lease(self.clone())
+        })
+    }
+
+    /// Whether it is passed over just now, for what it did to requests.
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.record.is_ejected(&self.load, ejection::now)
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// The right to send one request; given back when dropped, on whatever path the request ends.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Upstream>);
+
+impl std::ops::Deref for Lease {
+    type Target = Arc<Upstream>;
+
+    fn deref(&self) -> &Arc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.load.freed();
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.record.readmit(&self.load);
+    }
+}
+
+/// A peer with every time limit set: Pingora's defaults are "for ever".
+///
+/// Connections are pooled under `id`: a replica that comes back on the same address must not be sent requests on
+/// its predecessor's connections.
+fn peer(id: u64, addr: SocketAddr, config: &UpstreamConfig) -> HttpPeer {
+    let mut peer = HttpPeer::new(addr, false, String::new());
+    peer.group_key = id;
+    let options = &mut peer.options;
+    options.connection_timeout = Some(config.connect_timeout);
+    options.total_connection_timeout = Some(config.connect_timeout);
+    options.read_timeout = Some(config.read_timeout);
+    options.write_timeout = Some(config.write_timeout);
+    options.idle_timeout = Some(config.idle_timeout);
+    peer
+}

@@ -1,0 +1,98 @@
+//! What is told of replicas as they move, and how long recoveries take.
+
+use std::time::{Duration, Instant};
+
+use ringmaster_fleet::{Cause, Change, Incarnation, PhaseName, ReplicaName};
+use tracing::{info, warn};
+
+use super::Keeper;
+
+/// A failure that is being recovered from.
+pub(super) struct Failure {
+    /// As a label.
+    cause: &'static str,
+    known_at: Instant,
+    started_at: Option<Instant>,
+}
+
+impl Keeper {
+    /// The provider has started the replica.
+    pub(super) fn note_start(&mut self, now: Instant, name: &ReplicaName) {
+        if let Some(failure) = self.failures.get_mut(name) {
+            failure.started_at = Some(now);
+            self.metrics.recovered(&self.name, "spawn", now - failure.known_at);
+        }
+    }
+
+    /// The replica has answered a heartbeat, or missed one.
+    pub(super) fn note_beat(
+        &mut self,
+        now: Instant,
+        (name, incarnation): (&ReplicaName, Incarnation),
+        answered: bool,
+    ) {
+        let run = self.runs.get_mut(name).filter(|run| run.incarnation == incarnation);
+        if let Some(run) = run.filter(|_| answered) {
+            run.answered_at = Some(now);
+        }
+        if let Some(metrics) = self.replica_metrics.get(name) {
+            if answered {
+                metrics.heartbeats_answered.inc();
+            } else {
+                metrics.heartbeats_missed.inc();
+            }
+        }
+    }
+
+    /// Tells of a move, and counts it.
+    pub(super) fn announce(&mut self, now: Instant, change: Change) {
+        log(&self.name, &change);
+        self.events.publish(&self.name, change.clone());
+        let Change { name, from, to, cause, .. } = change;
+        match to {
+            Some(PhaseName::Down) => {
+                if from == Some(PhaseName::Serving) {
+                    let took = self.time_to_detect(now, &name, &cause);
+                    self.metrics.recovered(&self.name, "detect", took);
+                }
+                let failure = Failure { cause: cause.label(), known_at: now, started_at: None };
+                self.failures.insert(name, failure);
+            }
+            Some(PhaseName::Starting) => {
+                if from.is_some() {
+                    let cause = self.failures.get(&name).map_or(cause.label(), |it| it.cause);
+                    self.metrics.respawned(&self.name, name.as_str(), cause);
+                }
+            }
+            Some(PhaseName::Serving) => {
+                let started_at = self.failures.remove(&name).and_then(|it| it.started_at);
+                if let Some(started_at) = started_at {
+                    self.metrics.recovered(&self.name, "ready", now - started_at);
+                }
+            }
+            Some(PhaseName::Draining) => {}
+            None => {
+                self.failures.remove(&name);
+            }
+        }
+    }
+
+    /// A provider tells of an exit as it happens; a hang shows in the silence since the last answer.
+    fn time_to_detect(&self, now: Instant, name: &ReplicaName, cause: &Cause) -> Duration {
+        match (cause, self.runs.get(name).and_then(|run| run.answered_at)) {
+            (Cause::MissedHeartbeats(_), Some(answered_at)) => now - answered_at,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+fn log(pool: &str, change: &Change) {
+    let Change { name: replica, incarnation, from, to, cause } = change;
+    let phase = |phase: Option<PhaseName>| phase.map_or("gone", PhaseName::as_str);
+    let (from, to) = (phase(*from), phase(*to));
+    if to == PhaseName::Down.as_str() {
+        warn!(pool, %replica, %incarnation, %from, %to, %cause, "Replica failed");
+    } else {
+        info!(pool, %replica, %incarnation, %from, %to, %cause, "Replica changed phase");
+    }
+}

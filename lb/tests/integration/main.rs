@@ -1,0 +1,28 @@
+//! The real binary, real replica processes and real sockets.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod accounting;
+mod adoption;
+mod classic;
+mod cli;
+mod clients;
+mod configuration;
+mod docker;
+mod events;
+mod failover;
+mod framing;
+mod harness;
+mod images;
+mod lifecycle;
+mod limits;
+mod observing;
+mod operators;
+mod overload;
+mod privileges;
+mod readme;
+mod reload;
+mod routing;
+mod spawner;
+mod story;
+mod swarm;

@@ -1,0 +1,73 @@
+//! A-3 in words and tables.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::{calls::Answer, plan::Experiment, stages::Stage};
+use crate::{
+    manifest::Manifest,
+    report::{circumstances, table},
+};
+
+/// What A-3 found.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Summary {
+    pub(super) answers: Vec<Answer>,
+    pub(super) stages: Vec<Stage>,
+    /// The failover experiment's own words.
+    pub(super) failover: String,
+    pub(super) unnoticed: bool,
+}
+
+impl Summary {
+    pub(super) fn kept(&self) -> bool {
+        self.unnoticed && self.answers.iter().all(Answer::right)
+    }
+}
+
+/// For the terminal.
+pub(super) fn text(summary: &Summary) -> String {
+    let right = summary.answers.iter().filter(|it| it.right()).count();
+    let mut text = format!("{right} of {} calls answered as they must be\n", summary.answers.len());
+    for it in summary.answers.iter().filter(|it| !it.right()) {
+        let _ = writeln!(
+            text,
+            "  {} {}: {} instead of {}, body as wanted: {}",
+            it.method, it.path, it.status, it.wanted, it.says
+        );
+    }
+    text += &summary.failover;
+    for Stage { name, count, mean_ms } in &summary.stages {
+        let _ = writeln!(text, "  {name}: {mean_ms:.1} ms on average, of {count}");
+    }
+    text
+}
+
+pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary) -> String {
+    let mut text =
+        format!("# {}\n\n{}\n## Calls\n\n", manifest.plan.title, circumstances(manifest));
+    text += &table(
+        &["call", "status", "must be", "as wanted"],
+        summary.answers.iter().map(|it| {
+            let right = if it.right() { "yes" } else { "no" };
+            vec![
+                format!("{} {}", it.method, it.path),
+                it.status.to_string(),
+                it.wanted.to_string(),
+                right.into(),
+            ]
+        }),
+    );
+    text += "\n## Kills under load\n\n```text\n";
+    text += &summary.failover;
+    text += "```\n\nStages of the recoveries, as the balancer counts them:\n\n";
+    text += &table(
+        &["stage", "recoveries", "mean ms"],
+        summary
+            .stages
+            .iter()
+            .map(|it| vec![it.name.clone(), it.count.to_string(), format!("{:.1}", it.mean_ms)]),
+    );
+    text
+}

@@ -1,0 +1,50 @@
+#!/bin/sh
+# `make bench`: measures, and writes docs/performance.md with its charts. Needs about ten minutes after the build, and
+# a machine that has nothing else to do; leaves nothing running. On Debian it installs the peers that are missing.
+set -eu
+
+cd "$(dirname "$0")/.."
+
+missing=""
+for tool in nginx:nginx-light haproxy:haproxy caddy:caddy wrk:wrk valgrind:valgrind strace:strace; do
+    command -v "${tool%%:*}" >/dev/null 2>&1 || missing="$missing ${tool##*:}"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "bench: installing$missing" >&2
+        # Debian asks this file whether a package may start its service, which would take ports and cores.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap 'rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod +x "$policy"
+        fi
+        apt-get update -qq
+        # shellcheck disable=SC2086 # A list of words.
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    else
+        echo "bench: not installed, so not compared with:$missing" >&2
+    fi
+fi
+
+cargo build --release --locked -p ringmaster -p ringmaster-bare -p ringmaster-loadtest
+loadtest=target/release/ringmaster-loadtest
+results=${RESULTS:-results/bench-$(date +%s)}
+mkdir -p "$results"
+
+# Each leaves its files and goes on: a broken promise is told at the end, with all figures there.
+failed=""
+run() {
+    echo "bench: $1" >&2
+    "$loadtest" "$@" --out "$results/$1" || failed="$failed $1"
+}
+run compare --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-1}"
+run scaling --rounds 1 --seconds 1
+run a2
+run a3
+run a4
+echo "bench: guard" >&2
+"$loadtest" guard || failed="$failed guard"
+
+scripts/performance.sh "$results"
+[ -z "$failed" ] || { echo "bench: not as it should be:$failed" >&2; exit 1; }
