@@ -11,7 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::{
-    engine::{Container, End, Engine, EngineError, Happening},
+    engine::{End, Engine, EngineError, Happening},
     provider::{failure, insist},
 };
 
