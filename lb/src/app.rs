@@ -81,7 +81,7 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         scribe: memory.as_ref().map(Memory::scribe),
         news: reporter,
-        events: publisher,
+        events: publisher.clone(),
     };
     let keepers = nursery.keepers(&config.pools, recollection)?;
 
@@ -107,6 +107,7 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
     let supervisor = Supervisor {
         keepers,
         make_keeper: Box::new(move |index, name, config| nursery.keeper(index, name, config, None)),
+        events: publisher,
         asks,
         news,
         connections_open: {

@@ -1,9 +1,9 @@
-//! What has happened to replicas: a bounded history, and news of what joins it.
+//! What has happened to replicas and to the configuration: a bounded history, and news of what joins it.
 //!
 //! ```text
-//!   keepers ──publish──▶ ┌ history ──────────┐ ◀── Follower (an id) ── one for each reader
-//!                        │ 5, 6, 7, …, 1,028 │ ◀── Follower (an id)
-//!                        └───────────────────┘
+//!   supervisor ─publish─▶ ┌ history ──────────┐ ◀── Follower (an id) ── one for each reader
+//!                         │ 5, 6, 7, …, 1,028 │ ◀── Follower (an id)
+//!                         └───────────────────┘
 //! ```
 //!
 //! A follower is no queue but the id of what it has seen, so a slow reader costs no memory: when the history has
@@ -22,13 +22,30 @@ use tokio::sync::watch;
 /// How many events are kept for those who come late.
 const EVENTS_MAX: usize = 1_024;
 
-/// A replica of a pool moved from one phase to another.
+/// Something that happened.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Event {
     pub(crate) id: u64,
     pub(crate) at: SystemTime,
-    pub(crate) pool: Arc<str>,
-    pub(crate) change: Change,
+    pub(crate) fact: Fact,
+}
+
+/// What it was.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Fact {
+    /// A replica of a pool moved from one phase to another.
+    Moved { pool: Arc<str>, change: Change },
+    /// Another configuration is in force. The moves that it brings about follow.
+    Reloaded(Reloaded),
+}
+
+/// What a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Reloaded {
+    /// The keys with other values.
+    pub(crate) changed: Vec<String>,
+    /// Those of them that take effect with the next start only.
+    pub(crate) needs_restart: Vec<String>,
 }
 
 /// What a follower learns.
@@ -50,12 +67,12 @@ struct History {
 }
 
 impl History {
-    fn push(&mut self, at: SystemTime, pool: Arc<str>, change: Change) {
+    fn push(&mut self, at: SystemTime, fact: Fact) {
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
         self.last += 1;
-        self.events.push_back(Arc::new(Event { id: self.last, at, pool, change }));
+        self.events.push_back(Arc::new(Event { id: self.last, at, fact }));
     }
 
     /// What comes after the event `seen`, if anything does yet.
@@ -88,10 +105,10 @@ pub(crate) fn channel() -> (Publisher, Events) {
 }
 
 impl Publisher {
-    /// Adds a move that has just happened.
-    pub(crate) fn publish(&self, pool: &Arc<str>, change: Change) {
+    /// Adds what has just happened.
+    pub(crate) fn publish(&self, fact: Fact) {
         let at = SystemTime::now();
-        self.0.send_modify(|history| history.push(at, pool.clone(), change));
+        self.0.send_modify(|history| history.push(at, fact));
     }
 }
 

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{Access, AccessError, Rules},
     config::{Config, ConfigError, Loaded, written},
+    events::Reloaded,
     metrics::{Metrics, REFUSED, RELOADED},
     proxy::Settings,
     routes::{Pool, Router},
@@ -60,15 +61,6 @@ pub(crate) enum ReloadError {
     Access(#[from] AccessError),
     #[error(transparent)]
     Supervisor(#[from] AskError),
-}
-
-/// What a reload has changed.
-#[derive(Debug)]
-pub(crate) struct Reloaded {
-    /// The keys with other values.
-    pub(crate) changed: Vec<String>,
-    /// Those of them that take effect with the next start only.
-    pub(crate) needs_restart: Vec<String>,
 }
 
 /// Puts configurations in place.
@@ -124,14 +116,15 @@ impl Reloader {
         let changed = current.differences(&next);
         let effective = next.effective.clone();
         let (config, needs_restart) = current.config.successor(next.config);
+        let reloaded = Reloaded { changed, needs_restart };
         let access = Access::load(&config.admin)?;
         if !dry_run {
             let rules = Rules { pools: config.pools.clone(), access, effective: effective.clone() };
             let publish = self.publisher(&config, rules);
-            self.handle.reconfigure(config.pools.clone(), publish).await?;
+            self.handle.reconfigure(config.pools.clone(), reloaded.clone(), publish).await?;
             *current = Loaded { config, effective, written: next.written };
         }
-        Ok(Reloaded { changed, needs_restart })
+        Ok(reloaded)
     }
 
     /// What puts everything but the supervisor's pools in place, once it is told of those.

@@ -33,7 +33,7 @@ pub(crate) use self::{
     memory::{Memory, MemoryError, Recollection, Scribe},
     run::{News, What},
 };
-use crate::config::PoolConfig;
+use crate::{config::PoolConfig, events::Publisher};
 
 /// How often a shutdown looks whether the last client is gone.
 const CLOSING_PAUSE: Duration = Duration::from_millis(10);
@@ -53,6 +53,7 @@ pub(crate) struct Supervisor {
     pub(crate) keepers: Vec<Keeper>,
     /// Makes the keeper of a pool that a reload brings.
     pub(crate) make_keeper: MakeKeeper,
+    pub(crate) events: Publisher,
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) news: mpsc::Receiver<News>,
     /// Connections of clients: each may still bring a request, or have one in progress.
@@ -110,9 +111,9 @@ impl Supervisor {
                 Some(keeper) => keeper.answer(Instant::now(), question),
                 None => question.refuse(AskError::UnknownPool(pool)),
             },
-            Ask::Reconfigure(Reconfigure { pools, publish, answer }) => {
+            Ask::Reconfigure(Reconfigure { pools, reloaded, publish, answer }) => {
                 // Whoever asked may have gone away.
-                let _ = answer.send(self.reconfigure(&pools, publish));
+                let _ = answer.send(self.reconfigure(&pools, reloaded, publish));
             }
         }
     }

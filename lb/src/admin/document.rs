@@ -40,7 +40,7 @@ const OF_GUARD: &[Code] = &[Code::Forbidden, Code::LockedOut, Code::Unauthorized
         (name = "watching", description = "For probes and Prometheus"),
     ),
     security((), ("token" = [])),
-    components(schemas(wire::ClassicError, wire::Error, wire::Event, wire::Gap)),
+    components(schemas(wire::ClassicError, wire::Error, wire::Event, wire::Gap, wire::Reload)),
 )]
 struct Common;
 

@@ -14,7 +14,7 @@ pub(crate) use self::time::rfc3339;
 pub(super) use self::{
     classic::{ClassicError, ClassicFleet},
     distribution::Distribution,
-    event::{Event, Gap},
+    event::{Event, Gap, Reload},
     pool::{Pool, Pools},
     replica::Replicas,
 };

@@ -101,6 +101,13 @@ pub(super) struct Event {
 }
 
 #[derive(Deserialize)]
+pub(super) struct Reload {
+    pub(super) at: String,
+    #[serde(flatten)]
+    pub(super) reloaded: Reloaded,
+}
+
+#[derive(Deserialize)]
 pub(super) struct Gap {
     pub(super) after: u64,
     pub(super) next: u64,

@@ -65,10 +65,10 @@ async fn come_back(client: &Client, seen: Option<u64>) -> Result<Incoming, Clien
 }
 
 fn human(client: &Client, message: &Message) -> Result<String, ClientError> {
-    Ok(if message.kind == "gap" {
-        render::gap(client.parse(&message.data)?)
-    } else {
-        render::event(client.parse(&message.data)?)
+    Ok(match message.kind.as_str() {
+        "gap" => render::gap(client.parse(&message.data)?),
+        "reload" => render::reload(client.parse(&message.data)?),
+        _ => render::event(client.parse(&message.data)?),
     })
 }
 

@@ -1,9 +1,9 @@
 //! What a person reads of the API's answers.
 
-use std::fmt::Write;
+use std::{fmt::Write, iter};
 
 use super::{
-    answers::{Event, Explain, Gap, LastExit, Plan, Pool, Reloaded, Replica, Replicas},
+    answers::{Event, Explain, Gap, LastExit, Plan, Pool, Reload, Reloaded, Replica, Replicas},
     text::{columns, or_dash, percent, printable},
 };
 
@@ -65,16 +65,18 @@ fn status_row(replica: &Replica) -> Vec<String> {
 }
 
 /// What a reload has changed, or would.
-pub(super) fn reloaded(Reloaded { changed, needs_restart }: Reloaded) -> String {
-    let mut text = match changed.is_empty() {
-        true => "nothing differs\n".to_owned(),
-        false => format!("changed: {}\n", printable(&changed.join(", "))),
+pub(super) fn reloaded(reloaded: Reloaded) -> String {
+    differences(&reloaded).map(|it| format!("{it}\n")).collect()
+}
+
+fn differences(Reloaded { changed, needs_restart }: &Reloaded) -> impl Iterator<Item = String> {
+    let changed = match changed.is_empty() {
+        true => "nothing differs".to_owned(),
+        false => format!("changed: {}", printable(&changed.join(", "))),
     };
-    if !needs_restart.is_empty() {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "needs a new start: {}", printable(&needs_restart.join(", ")));
-    }
-    text
+    let late = (!needs_restart.is_empty())
+        .then(|| format!("needs a new start: {}", printable(&needs_restart.join(", "))));
+    iter::once(changed).chain(late)
 }
 
 /// What a change would move.
@@ -126,6 +128,12 @@ pub(super) fn event(event: Event) -> String {
     let line =
         format!("{at}  {pool}  {replica}  {from} → {to}  {cause} (incarnation {incarnation})");
     format!("{}\n", printable(&line))
+}
+
+/// One line for one reload.
+pub(super) fn reload(Reload { at, reloaded }: Reload) -> String {
+    let differences: Vec<_> = differences(&reloaded).collect();
+    format!("{}  reload  {}\n", printable(&at), differences.join("; "))
 }
 
 /// One line for what was missed.

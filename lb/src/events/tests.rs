@@ -1,20 +1,8 @@
 use super::*;
-use ringmaster_fleet::{Cause, Incarnation, PhaseName, ReplicaName};
 use std::time::Duration;
 
-fn change() -> Change {
-    Change {
-        name: ReplicaName::parse("S1").unwrap(),
-        incarnation: Incarnation::default(),
-        from: None,
-        to: Some(PhaseName::Starting),
-        cause: Cause::Added,
-    }
-}
-
 fn publish(publisher: &Publisher, count: usize) {
-    let pool = Arc::from("default");
-    (0..count).for_each(|_| publisher.publish(&pool, change()));
+    (0..count).for_each(|_| publisher.publish(Fact::Reloaded(Reloaded::default())));
 }
 
 /// What a follower of a history that has ended learns: ids, and gaps as (after, next).

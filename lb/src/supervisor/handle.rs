@@ -7,7 +7,7 @@ use ringmaster_fleet::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{config::PoolConfig, routes::Pool};
+use crate::{config::PoolConfig, events::Reloaded, routes::Pool};
 
 /// A change of a pool's wanted set, as an operator asks for it.
 #[derive(Clone, Debug)]
@@ -115,6 +115,8 @@ pub(crate) type Publish = Box<dyn FnOnce(Vec<Arc<Pool>>) + Send>;
 /// Go on with these pools and no others.
 pub(crate) struct Reconfigure {
     pub(crate) pools: BTreeMap<String, PoolConfig>,
+    /// Told as an event, once nothing stands in the way.
+    pub(crate) reloaded: Reloaded,
     pub(crate) publish: Publish,
     pub(crate) answer: oneshot::Sender<Result<(), AskError>>,
 }
@@ -186,9 +188,10 @@ impl Handle {
     pub(crate) async fn reconfigure(
         &self,
         pools: BTreeMap<String, PoolConfig>,
+        reloaded: Reloaded,
         publish: Publish,
     ) -> Result<(), AskError> {
-        self.send(|answer| Ask::Reconfigure(Reconfigure { pools, publish, answer })).await
+        self.send(|answer| Ask::Reconfigure(Reconfigure { pools, reloaded, publish, answer })).await
     }
 
     async fn ask<T>(

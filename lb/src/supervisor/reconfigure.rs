@@ -9,7 +9,10 @@ use super::{
     handle::{AskError, Publish},
     keeper::Keeper,
 };
-use crate::config::PoolConfig;
+use crate::{
+    config::PoolConfig,
+    events::{Fact, Reloaded},
+};
 
 /// What was made ready for `pools`: for those that there are the tables that they ask for, and keepers for the others.
 struct Prepared {
@@ -22,9 +25,11 @@ impl Supervisor {
     pub(super) fn reconfigure(
         &mut self,
         pools: &BTreeMap<String, PoolConfig>,
+        reloaded: Reloaded,
         publish: Publish,
     ) -> Result<(), AskError> {
         let Prepared { mut tables, keepers } = self.prepare(pools)?;
+        self.events.publish(Fact::Reloaded(reloaded));
         let now = Instant::now();
         for keeper in self.keepers.iter_mut().filter(|it| !it.is_retired()) {
             if let Some(config) = pools.get(keeper.name()) {

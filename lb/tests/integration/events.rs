@@ -1,8 +1,8 @@
-//! `/api/v1/events` and `ringmaster events`: nothing that happens to a replica is missed.
+//! `/api/v1/events` and `ringmaster events`: nothing that happens to a replica or to the configuration is missed.
 
 use std::{net::SocketAddr, process::Stdio};
 
-use http::Request;
+use ::http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::harness::{Balancer, DEADLINE, kill_9, ringmaster};
+use crate::harness::{Balancer, DEADLINE, http, kill_9, ringmaster};
 
 /// An open stream of events.
 struct Stream {
@@ -118,6 +118,35 @@ async fn the_whole_life_of_a_replica_is_told_without_a_hole() {
     assert!(remove.await.unwrap().status.success());
     let gone = moves(&[Some("serving"), Some("draining"), Some("draining"), None]);
     assert_eq!(stream.moves("A", 3).await, gone);
+    balancer.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_is_told_before_what_follows_from_it() {
+    let balancer = Balancer::start("pools: { default: { replicas: 1 } }").await;
+    let mut stream = Stream::open(balancer.admin, None).await;
+    let mut people = Following::start(balancer.admin, &["--since", "2"]);
+    let reload = async |query: &str| {
+        let target = format!("/api/v1/reload{query}");
+        http::send(balancer.admin, "POST", &target, &[], "").await.status
+    };
+    // Neither of these puts anything in place.
+    balancer.rewrite_config("pools: { default: { replicas: 0.5 } }");
+    assert_eq!(reload("").await, 400);
+    balancer.rewrite_config("pools: { default: { replicas: 2 } }\nthreads: 7");
+    assert_eq!(reload("?dry_run=true").await, 200);
+
+    assert_eq!(reload("").await, 200);
+    let (kind, told) = stream.next().await.unwrap();
+    assert_eq!((kind.as_str(), &told["id"]), ("reload", &3.into()));
+    assert_eq!(told["changed"], serde_json::json!(["pools.default.replicas", "threads"]));
+    assert_eq!(told["needs_restart"], serde_json::json!(["threads"]));
+    let born = moves(&[None, Some("starting"), Some("serving")]);
+    assert_eq!(stream.moves("Server2", 2).await, born);
+
+    let line = people.line().await;
+    let told = "Z  reload  changed: pools.default.replicas, threads; needs a new start: threads";
+    assert!(line.ends_with(told), "{line}");
     balancer.stop().await;
 }
 

@@ -30,7 +30,7 @@ impl Contract {
             let schema = compiler.compile(&location, &mut schemas).unwrap();
             compiled.insert(key, schema);
         };
-        for name in ["Error", "ClassicError", "Event", "Gap"] {
+        for name in ["Error", "ClassicError", "Event", "Gap", "Reload"] {
             compile(name.to_owned(), &format!("/components/schemas/{name}"));
         }
         for (path, method, operation) in operations(&document) {

@@ -1,7 +1,7 @@
 //! `/api/v1/events`, from a history that has ended: a stream of known length.
 
 use super::*;
-use crate::events::{self, Events};
+use crate::events::{self, Events, Fact, Reloaded};
 use ringmaster_fleet::{Cause, Change, Incarnation, PhaseName, ReplicaName};
 use std::sync::Arc;
 
@@ -16,7 +16,9 @@ fn change(from: Option<PhaseName>, to: Option<PhaseName>, cause: Cause) -> Chang
 fn history(changes: impl IntoIterator<Item = Change>) -> Events {
     let (publisher, events) = events::channel();
     let pool: Arc<str> = Arc::from("default");
-    changes.into_iter().for_each(|change| publisher.publish(&pool, change));
+    for change in changes {
+        publisher.publish(Fact::Moved { pool: pool.clone(), change });
+    }
     events
 }
 
@@ -61,6 +63,21 @@ async fn events_have_the_documented_shape() {
             "\n\n",
         )
     );
+}
+
+#[tokio::test]
+async fn a_reload_is_told_by_a_name_of_its_own() {
+    let (publisher, events) = events::channel();
+    let (changed, needs_restart) =
+        (vec!["routes".to_owned(), "threads".to_owned()], vec!["threads".to_owned()]);
+    publisher.publish(Fact::Reloaded(Reloaded { changed, needs_restart }));
+    drop(publisher);
+    let answer = api(events).send(request("GET", &format!("{EVENTS}?last_event_id=0"), "")).await;
+    let told = answer.body.strip_prefix("id: 0\n\nid: 1\nevent: reload\ndata: ").unwrap();
+    CONTRACT.validate("Reload", told);
+    let told: Value = serde_json::from_str(told).unwrap();
+    assert_eq!((&told["id"], &told["changed"]), (&json!(1), &json!(["routes", "threads"])));
+    assert_eq!(told["needs_restart"], json!(["threads"]));
 }
 
 #[tokio::test]

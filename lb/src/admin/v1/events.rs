@@ -1,4 +1,4 @@
-//! `GET /api/v1/events`: what happens to replicas, as Server-Sent Events.
+//! `GET /api/v1/events`: what happens to replicas and to the configuration, as Server-Sent Events.
 //!
 //! Whoever comes back says what it saw last, by `Last-Event-ID` or `?last_event_id=`, and misses nothing that the
 //! history still has; `0` asks for all of it. What it no longer has is an event called `gap`.
@@ -9,7 +9,7 @@ use super::super::{
     refusal::{Code, Refusal},
     wire,
 };
-use crate::events::{Follower, Notice};
+use crate::events::{self, Fact, Follower, Notice};
 use axum::{
     extract::State,
     http::HeaderMap,
@@ -41,9 +41,10 @@ pub(super) struct EventParams {
     last_event_id: Option<String>,
 }
 
-/// What happens to replicas, as it happens.
+/// What happens to replicas and to the configuration, as it happens.
 ///
-/// Each event's data is an `Event`; that of an event called `gap` is a `Gap`. The stream does not end.
+/// The data of an event without a name is an `Event`, that of `reload` a `Reload`, that of `gap` a `Gap`. The stream
+/// does not end.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
@@ -99,9 +100,7 @@ async fn notice(
     (mut follower, permit): Subscription,
 ) -> Option<(Result<Event, axum::Error>, Subscription)> {
     let event = match follower.next().await? {
-        Notice::Event(event) => {
-            Event::default().id(event.id.to_string()).json_data(wire::Event::of(&event))
-        }
+        Notice::Event(event) => told(&event),
         // Its id is that of the last event missed, so that whoever resumes from it misses nothing else.
         Notice::Gap { after, next } => Event::default()
             .event("gap")
@@ -109,4 +108,15 @@ async fn notice(
             .json_data(wire::Gap { after, next }),
     };
     Some((event, (follower, permit)))
+}
+
+fn told(event: &events::Event) -> Result<Event, axum::Error> {
+    let events::Event { id, at, ref fact } = *event;
+    let told = Event::default().id(id.to_string());
+    match fact {
+        Fact::Moved { pool, change } => told.json_data(wire::Event::of(id, at, pool, change)),
+        Fact::Reloaded(reloaded) => {
+            told.event("reload").json_data(wire::Reload::of(id, at, reloaded))
+        }
+    }
 }

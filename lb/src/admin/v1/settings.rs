@@ -1,7 +1,7 @@
 //! What is configured, and the way to change it.
 
 use super::super::{AdminState, document, extract::Params, refusal::Refusal, wire};
-use crate::reload::Reloaded;
+use crate::events::Reloaded;
 use axum::{
     Json,
     extract::State,

@@ -6,6 +6,7 @@ use ringmaster_fleet::{Cause, Change, Incarnation, PhaseName, ReplicaName};
 use tracing::{info, warn};
 
 use super::Keeper;
+use crate::events::Fact;
 
 /// A failure that is being recovered from.
 pub(super) struct Failure {
@@ -47,7 +48,7 @@ impl Keeper {
     /// Tells of a move, and counts it.
     pub(super) fn announce(&mut self, now: Instant, change: Change) {
         log(&self.name, &change);
-        self.events.publish(&self.name, change.clone());
+        self.events.publish(Fact::Moved { pool: self.name.clone(), change: change.clone() });
         let Change { name, from, to, cause, .. } = change;
         match to {
             Some(PhaseName::Down) => {
