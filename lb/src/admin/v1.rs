@@ -170,8 +170,10 @@ async fn explain_key(
             "exactly one of ?key=, ?path= and ?header= must give the key",
         ));
     };
+    let rules = state.rules.load_full();
+    let config = rules.pools.get(&pool).ok_or_else(|| AskError::UnknownPool(pool.clone()))?;
     let view = state.handle.view(&pool).await?;
-    Ok(Json(explain(&view, key)?).into_response())
+    Ok(Json(explain(&view, config, key)?).into_response())
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -8,7 +8,7 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::load::{Load, take};
@@ -47,6 +47,12 @@ impl Record {
         }
         self.readmit(load);
         false
+    }
+
+    /// How much longer it is passed over.
+    pub(super) fn ejected_for(&self, now: u64) -> Option<Duration> {
+        let rest = self.until.load(Ordering::Acquire).saturating_sub(now);
+        (self.is_ejected.load(Ordering::Acquire) && rest > 0).then(|| Duration::from_millis(rest))
     }
 
     /// Ends an ejection. To be called when the replica is gone, too.
@@ -119,8 +125,6 @@ pub(super) fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const CONFIG: EjectionConfig = EjectionConfig {
@@ -141,7 +145,9 @@ mod tests {
             assert!(record.eject(&CONFIG, &load, 2, now));
             assert!(!record.eject(&CONFIG, &load, 2, now), "it is already");
             assert!(record.is_ejected(&load, || now + lasts - 1));
+            assert_eq!(record.ejected_for(now + lasts - 1), Some(Duration::from_millis(1)));
             now += lasts;
+            assert_eq!(record.ejected_for(now), None);
             assert!(!record.is_ejected(&load, || now));
             assert_eq!(load.ejected.load(Ordering::Relaxed), 0);
         }

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use pingora::upstreams::peer::HttpPeer;
@@ -112,6 +113,11 @@ impl Upstream {
     /// Whether it is passed over just now, for what it did to requests.
     pub(crate) fn is_ejected(&self) -> bool {
         self.record.is_ejected(&self.load, ejection::now)
+    }
+
+    /// How much longer it is passed over.
+    pub(crate) fn ejected_for(&self) -> Option<Duration> {
+        self.record.ejected_for(ejection::now())
     }
 
     pub(super) fn record(&self) -> &Record {

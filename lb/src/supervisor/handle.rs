@@ -49,6 +49,8 @@ pub(crate) struct ReplicaView {
     pub(crate) in_flight: u32,
     /// Most requests it may have in flight by the bound on load as it stands; `None` without a bound.
     pub(crate) in_flight_max: Option<u32>,
+    /// How much longer requests pass it over for what it did to others, if they do.
+    pub(crate) ejected_for: Option<Duration>,
     /// Requests answered since the start of the balancer.
     pub(crate) requests: u64,
     /// Heartbeats missed in a row.

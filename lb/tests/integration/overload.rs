@@ -143,6 +143,42 @@ async fn a_replica_that_refuses_connections_is_ejected_and_nobody_notices() {
 }
 
 #[tokio::test]
+async fn explain_says_where_the_keys_of_an_ejected_replica_go() {
+    let (broken, well) = (Backend::start().await, Backend::start().await);
+    let more = "key: path, ejection: { server_error_percent: 1, answers: 1, base_ms: 3600000, \
+                max_ms: 3600000 }";
+    let yaml = format!("{}\nexplain_header: true", pool(&[&broken, &well], more));
+    let balancer = Balancer::start(&yaml).await;
+    let explain = async |key: &str| {
+        balancer.admin(&format!("/api/v1/pools/default/explain?path={key}")).await
+    };
+    let mut of_broken = None;
+    for key in (0..64).map(|it| format!("/{it}")) {
+        if explain(&key).await["replica"] == "S0" {
+            of_broken = Some(key);
+            break;
+        }
+    }
+    let key = of_broken.expect("one of 64 keys is of either replica");
+    broken.says(b"HTTP/1.1 500 Broken\r\nContent-Length: 2\r\n\r\nno", false);
+    assert_eq!(balancer.get(&key).await.status, 500);
+    balancer.until_counted(r#"ringmaster_replicas_ejected{pool="default"} 1"#).await;
+
+    assert_eq!(balancer.get(&key).await.header("x-ringmaster"), "S1; reason=failover-down");
+    let told = explain(&key).await;
+    assert_eq!((&told["replica"], &told["reason"]), (&"S1".into(), &"failover-down".into()));
+    let [owner, next] = &told["candidates"].as_array().unwrap()[..] else { panic!("{told}") };
+    assert_eq!((&owner["replica"], &owner["verdict"]), (&"S0".into(), &"skipped".into()));
+    let why = owner["why"].as_str().unwrap();
+    assert!(why.starts_with("ejected: it failed requests, for 3"), "{why}");
+    assert_eq!((&next["replica"], &next["verdict"]), (&"S1".into(), &"taken".into()));
+    let replica = balancer.replica("S0").await.unwrap();
+    assert_eq!(replica["phase"], "serving");
+    assert!(replica["ejected_for_s"].as_f64().unwrap() > 0.0, "{replica}");
+    balancer.stop().await;
+}
+
+#[tokio::test]
 async fn errors_eject_if_they_are_asked_to() {
     let (broken, well) = (Backend::start().await, Backend::start().await);
     let more = "algorithm: round_robin, ejection: { server_error_percent: 50, answers: 4, \

@@ -181,6 +181,7 @@ impl Pool {
             pid: None,
             in_flight: 0,
             in_flight_max: None,
+            ejected_for: None,
             requests: 0,
             missed: 0,
             uptime: match replica.phase {

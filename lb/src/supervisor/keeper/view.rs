@@ -46,6 +46,7 @@ impl Keeper {
             pid: self.runs.get(name).and_then(|run| run.started?.process).map(|it| it.pid),
             in_flight: upstream.map_or(0, |it| it.in_flight()),
             in_flight_max: upstream.and_then(|it| self.writer.pool().cap(it)),
+            ejected_for: upstream.and_then(|it| it.ejected_for()),
             requests: self.replica_metrics.get(name).map_or(0, |it| it.requests()),
             missed,
             uptime,

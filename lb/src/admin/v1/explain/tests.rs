@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::tests::fake;
+use crate::{admin::tests::fake, config::Config};
 use ringmaster_fleet::Algorithm;
 
 /// A pool of `n` replicas; a fixed key and the order in which they are asked for it.
@@ -25,7 +25,15 @@ fn word(verdict: Verdict) -> String {
 
 /// The answer without its numbers: `REASON: REPLICA VERDICT (WHY), …`.
 fn story(view: &PoolView) -> String {
-    let explain = explain(view, KEY).unwrap();
+    told(view, &config())
+}
+
+fn config() -> PoolConfig {
+    Config::default().pools["default"].clone()
+}
+
+fn told(view: &PoolView, config: &PoolConfig) -> String {
+    let explain = explain(view, config, KEY).unwrap();
     let candidates: Vec<_> = explain
         .candidates
         .iter()
@@ -45,7 +53,7 @@ fn the_owner_of_the_slot_takes_the_request() {
         format!("hash: {a} taken (owner of the slot), {b} next (), {c} next ()")
     );
     let place = view.table.locate(KEY.as_bytes());
-    let explain = explain(&view, KEY).unwrap();
+    let explain = explain(&view, &config(), KEY).unwrap();
     assert_eq!(u64::from_str_radix(&explain.hash, 16).unwrap(), place.hash);
     assert_eq!((explain.hash.len(), explain.slot), (16, place.slot));
 }
@@ -92,6 +100,71 @@ fn who_is_at_its_bound_is_skipped() {
 }
 
 #[test]
+fn a_bound_refuses_nobody_but_a_limit_does() {
+    let (mut view, order) = pool(2);
+    let [a, b] = &order[..] else { unreachable!() };
+    for replica in &mut view.replicas {
+        (replica.in_flight, replica.in_flight_max) = (9, Some(8));
+    }
+    let at_bound = "at its bound: 9 of 8 in flight";
+    assert_eq!(
+        story(&view),
+        format!("hash: {a} taken (no other is better: {at_bound}), {b} skipped ({at_bound})")
+    );
+    let mut config = config();
+    config.upstream.in_flight_max = 10;
+    replica(&mut view, a).in_flight = 10;
+    let at_limit = "at the limit of a replica: 10 in flight";
+    assert_eq!(
+        told(&view, &config),
+        format!(
+            "spill-bound: {a} skipped ({at_limit}), {b} taken (no other is better: {at_bound})"
+        )
+    );
+    replica(&mut view, b).in_flight = 10;
+    assert_eq!(
+        told(&view, &config),
+        format!("none: {a} skipped ({at_limit}), {b} skipped ({at_limit})")
+    );
+}
+
+#[test]
+fn who_is_ejected_is_skipped_while_another_serves() {
+    let (mut view, order) = pool(3);
+    let [a, b, c] = &order[..] else { unreachable!() };
+    let eject = |view: &mut PoolView, name| {
+        replica(view, name).ejected_for = Some(Duration::from_millis(1_234));
+    };
+    let ejected = "ejected: it failed requests, for 1.2 s more";
+    eject(&mut view, a);
+    assert_eq!(
+        story(&view),
+        format!(
+            "failover-down: {a} skipped ({ejected}), {b} taken (first candidate that may take it), {c} next ()"
+        )
+    );
+    eject(&mut view, c);
+    let owner = replica(&mut view, b);
+    (owner.in_flight, owner.in_flight_max) = (8, Some(8));
+    assert_eq!(
+        story(&view),
+        format!(
+            "failover-down: {a} skipped ({ejected}), \
+             {b} taken (no other is better: at its bound: 8 of 8 in flight), {c} skipped ({ejected})"
+        )
+    );
+    replica(&mut view, b).phase = PhaseName::Down;
+    let only_ejected = format!("{b} skipped (down), {c} skipped ({ejected})");
+    assert_eq!(
+        story(&view),
+        format!("hash: {a} taken (no other is better: {ejected}), {only_ejected}")
+    );
+    let mut refusing = config();
+    refusing.ejection.fail_open = false;
+    assert_eq!(told(&view, &refusing), format!("none: {a} skipped ({ejected}), {only_ejected}"));
+}
+
+#[test]
 fn nobody_takes_it_when_nobody_can() {
     let (mut view, _) = pool(2);
     for replica in &mut view.replicas {
@@ -108,7 +181,7 @@ fn a_long_list_is_cut_but_the_choice_is_not() {
     for name in &order[..120] {
         replica(&mut view, name).phase = PhaseName::Down;
     }
-    let explain = explain(&view, KEY).unwrap();
+    let explain = explain(&view, &config(), KEY).unwrap();
     assert_eq!(explain.candidates.len(), CANDIDATES_MAX);
     assert_eq!(explain.left_out, 30);
     assert_eq!(explain.replica, Some(order[120].as_str()));
