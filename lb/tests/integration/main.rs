@@ -25,4 +25,5 @@ mod reload;
 mod routing;
 mod spawner;
 mod story;
+mod streaming;
 mod swarm;
