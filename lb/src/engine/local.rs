@@ -3,6 +3,7 @@
 //! Invariants: every call has a deadline of its own, so an engine that hangs never holds a caller; and only
 //! containers with the labels of the cluster are changed, by their id, so that one which takes over a name is safe.
 
+mod address;
 mod body;
 mod ending;
 mod fault;
@@ -13,7 +14,7 @@ mod survey;
 mod wanted;
 mod watch;
 
-use std::{collections::HashMap, env, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -29,8 +30,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::fault::{Fault, or_absent};
 pub(crate) use self::services::{Service, Stage, Task};
+use self::{
+    address::Address,
+    fault::{Fault, or_absent},
+};
 use super::{Container, End, Engine, EngineError, Happening, Order};
 
 /// For one answer of the engine, which on a loaded machine takes seconds to start a container.
@@ -49,37 +53,24 @@ static NETWORKS: Mutex<()> = Mutex::const_new(());
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(20);
 const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where the engine is if nobody says.
-const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-
 /// A Docker engine that is spoken to directly.
 pub(crate) struct Local {
-    /// As in `DOCKER_HOST`.
-    host: String,
+    address: Address,
     /// Knows the version of the API that both sides speak; there once the engine has answered.
     docker: ArcSwapOption<Docker>,
 }
 
 impl Local {
-    /// `socket` is a unix socket; without it, `DOCKER_HOST` or Docker's default counts.
+    /// `socket` is a unix socket; without it, the environment or Docker's default counts.
     pub(crate) fn new(socket: Option<&Path>) -> Self {
-        let host = match socket {
-            Some(socket) => format!("unix://{}", socket.display()),
-            None => env::var("DOCKER_HOST")
-                .ok()
-                .filter(|host| !host.is_empty())
-                .unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-        };
-        Self { host, docker: ArcSwapOption::empty() }
+        Self { address: Address::new(socket), docker: ArcSwapOption::empty() }
     }
 
     async fn docker(&self) -> Result<Arc<Docker>, Fault> {
         if let Some(docker) = self.docker.load_full() {
             return Ok(docker);
         }
-        let docker = Docker::connect_with_host(&self.host)
-            .map_err(|error| Fault::new(&self.host, error))?
-            .with_timeout(CLIENT_TIMEOUT);
+        let docker = self.address.client().map_err(|error| Fault::new(&self.address, error))?;
         let docker = self.call_within(GREETING_TIMEOUT, docker.negotiate_version()).await?;
         let docker = Arc::new(docker);
         self.docker.store(Some(docker.clone()));
@@ -100,8 +91,8 @@ impl Local {
         answer: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, Fault> {
         let answer = match timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(|error| Fault::new(&self.host, error)),
-            Err(_) => Err(Fault::silent(&self.host, limit)),
+            Ok(answer) => answer.map_err(|error| Fault::new(&self.address, error)),
+            Err(_) => Err(Fault::silent(&self.address, limit)),
         };
         if matches!(answer, Err(Fault::Unreachable(_))) {
             // Another version may answer next time.

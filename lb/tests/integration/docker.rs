@@ -7,3 +7,4 @@ mod faults;
 mod life;
 mod recovery;
 mod refused;
+mod tls;

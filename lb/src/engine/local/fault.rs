@@ -7,7 +7,7 @@ use bollard::{
     models::{ContainerInspectResponse, Service},
 };
 
-use super::labels;
+use super::{address::Address, labels};
 use crate::engine::EngineError;
 
 /// Of a message of the engine, so that none fills a log.
@@ -25,9 +25,26 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// From an error in a call to the engine at `host`.
-    pub(super) fn new(host: &str, error: DockerError) -> Self {
+    /// From an error in a call to the engine at `address`.
+    pub(super) fn new(address: &Address, error: DockerError) -> Self {
+        let host = &address.host;
         match error {
+            DockerError::CertPathError { path } | DockerError::CertParseError { path } => {
+                Self::Other(format!(
+                    "{} holds no certificates: the engine at {host} is spoken to over TLS; \
+                     set DOCKER_CERT_PATH to the folder with ca.pem, cert.pem and key.pem",
+                    path.display()
+                ))
+            }
+            // What Go's servers say to whoever does not.
+            DockerError::DockerResponseServerError { status_code: 400, message }
+                if message.contains("to an HTTPS server") =>
+            {
+                Self::Other(format!(
+                    "the engine at {host} speaks TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the \
+                     folder with ca.pem, cert.pem and key.pem"
+                ))
+            }
             DockerError::DockerResponseServerError { status_code, message } => {
                 Self::Answered { status: status_code, message: one_line(&message) }
             }
@@ -40,28 +57,32 @@ impl Fault {
             DockerError::RequestTimeoutError => {
                 Self::Unreachable(format!("the engine at {host} does not answer; does it hang?"))
             }
-            error => match io_kind(&error) {
-                Some(io::ErrorKind::PermissionDenied) => Self::Unreachable(format!(
+            error => match io_error(&error).map(|it| (it.kind(), it)) {
+                Some((io::ErrorKind::PermissionDenied, _)) => Self::Unreachable(format!(
                     "no permission to speak to the engine at {host}: \
                      run as a member of the group that owns the socket, mostly `docker`"
                 )),
-                Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+                Some((io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _)) => {
                     Self::Unreachable(format!(
                         "no engine answers at {host}; start Docker, or set docker.socket or DOCKER_HOST"
                     ))
                 }
-                Some(kind) => Self::Unreachable(format!("lost the engine at {host}: {kind}")),
-                None if is_transport(&error) => {
-                    Self::Unreachable(one_line(&format!("lost the engine at {host}: {error}")))
-                }
+                Some((_, error)) => Self::Unreachable(one_line(&format!(
+                    "lost the engine at {host}: {error}{}",
+                    advice(address, &error.to_string())
+                ))),
+                None if is_transport(&error) => Self::Unreachable(one_line(&format!(
+                    "lost the engine at {host}: {error}{}",
+                    advice(address, "")
+                ))),
                 None => Self::Other(one_line(&format!("the engine at {host}: {error}"))),
             },
         }
     }
 
     /// No answer within `limit`.
-    pub(super) fn silent(host: &str, limit: Duration) -> Self {
-        let seconds = limit.as_secs();
+    pub(super) fn silent(address: &Address, limit: Duration) -> Self {
+        let (host, seconds) = (&address.host, limit.as_secs());
         Self::Unreachable(format!(
             "the engine at {host} has not answered within {seconds} s; does it hang?"
         ))
@@ -129,12 +150,26 @@ fn held(
     ))
 }
 
-/// Of the first error below `error` that is one of input and output.
-fn io_kind(error: &DockerError) -> Option<io::ErrorKind> {
+/// What may help with a connection over TLS that broke off.
+fn advice(address: &Address, error: &str) -> String {
+    let Some(folder) = &address.certificates else { return String::new() };
+    let ours = folder.join("cert.pem");
+    if error.contains("invalid peer certificate") {
+        let ca = folder.join("ca.pem");
+        format!("; its certificate must come from {}, and name that host", ca.display())
+    } else if !ours.exists() {
+        format!("; it may ask for a certificate, and {} does not exist", ours.display())
+    } else {
+        format!("; it must speak TLS and know who issued {}", ours.display())
+    }
+}
+
+/// The first error below `error` that is one of input and output.
+fn io_error(error: &DockerError) -> Option<&io::Error> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
+            return Some(error);
         }
         cause = error.source();
     }

@@ -15,7 +15,7 @@ impl Local {
         if let Err(fault) = self.docker().await {
             return vec![Err(fault.into())];
         }
-        let mut findings = vec![Ok(format!("the engine at {} answers", self.host))];
+        let mut findings = vec![Ok(format!("the engine at {} answers", self.address.host))];
         findings.push(self.image(&config.image).await);
         findings.push(self.network(&config.network).await);
         for name in names {

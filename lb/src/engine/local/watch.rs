@@ -70,14 +70,17 @@ impl Local {
         }
         let mut events = pin!(docker.events(Some(options(cluster, since))));
         while let Some(event) = events.next().await {
-            let event = event.map_err(|error| Fault::new(&self.host, error))?;
+            let event = event.map_err(|error| Fault::new(&self.address, error))?;
             if let Some(happening) = self.translate(&docker, cluster, event).await
                 && happenings.send(happening).await.is_err()
             {
                 return Ok(());
             }
         }
-        Err(Fault::Unreachable(format!("the engine at {} has closed the stream", self.host)))
+        Err(Fault::Unreachable(format!(
+            "the engine at {} has closed the stream",
+            self.address.host
+        )))
     }
 
     /// The ends of the containers that are there, but run no more.

@@ -23,8 +23,10 @@ use crate::harness::{
 const CONNECTIONS: usize = 8;
 
 /// An engine with a socket, a folder and addresses of its own, and no hand in the machine's packet filter.
-struct Engine {
+pub(super) struct Engine {
     folder: TempDir,
+    /// Arguments beside those that keep it apart.
+    more: Vec<String>,
     /// Its default network's. Without one of its own it would use the machine's, and without any (`none`) it would
     /// remove that.
     bridge: String,
@@ -33,7 +35,8 @@ struct Engine {
 }
 
 impl Engine {
-    async fn start() -> Self {
+    /// Starts one in `folder`.
+    pub(super) async fn start(folder: TempDir, more: &[String]) -> Self {
         let bridge = format!("rm{}", std::process::id());
         for args in [
             &["link", "add", &bridge, "type", "bridge"][..],
@@ -42,13 +45,13 @@ impl Engine {
         ] {
             assert!(ip(args), "ip {args:?}");
         }
-        let mut engine = Self { folder: tempfile::tempdir().unwrap(), bridge, daemon: None };
+        let mut engine = Self { folder, more: more.to_vec(), bridge, daemon: None };
         std::fs::write(engine.path("empty.json"), "{}").unwrap();
         engine.resume().await;
         engine
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
@@ -62,6 +65,7 @@ impl Engine {
             .args(["--config-file", &self.path("empty.json"), "--pidfile", &self.path("pid")])
             .args(["--data-root", &self.path("data"), "--exec-root", &self.path("run")])
             .args(["--host", &self.host()])
+            .args(&self.more)
             .stdin(Stdio::null())
             .stderr(log.try_clone().unwrap())
             .stdout(log)
@@ -73,8 +77,7 @@ impl Engine {
     async fn resume(&mut self) {
         self.launch();
         let answers = until("it answers", async || self.docker(&["version"]).ok());
-        let log = || std::fs::read_to_string(self.path("log")).unwrap();
-        assert!(answers.await.is_some(), "{}", log());
+        assert!(answers.await.is_some(), "{}", self.log());
     }
 
     /// Ends it, but not its containers.
@@ -88,12 +91,24 @@ impl Engine {
         format!("unix://{}", self.path("socket"))
     }
 
-    fn docker(&self, args: &[&str]) -> Result<String, String> {
+    pub(super) fn docker(&self, args: &[&str]) -> Result<String, String> {
         try_docker(&[&["--host", &self.host()], args].concat())
     }
 
+    /// Everything that it wrote.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// Gives it the image of `lab`.
+    pub(super) fn copy_image(&self, lab: &Lab) {
+        let image = self.path("image.tar");
+        docker(&["save", "--output", &image, &lab.id]);
+        self.docker(&["load", "--input", &image]).unwrap();
+    }
+
     /// The names of its containers, running or not.
-    fn containers(&self) -> Vec<String> {
+    pub(super) fn containers(&self) -> Vec<String> {
         let names = self.docker(&["ps", "--all", "--format", "{{.Names}}"]).unwrap();
         let mut names: Vec<_> = names.lines().map(str::to_owned).collect();
         names.sort();
@@ -129,10 +144,8 @@ fn ip(args: &[&str]) -> bool {
 #[tokio::test]
 async fn an_engine_that_is_restarted_is_not_missed() {
     let Some(lab) = Lab::open() else { return };
-    let mut engine = Engine::start().await;
-    let image = engine.path("image.tar");
-    docker(&["save", "--output", &image, &lab.id]);
-    engine.docker(&["load", "--input", &image]).unwrap();
+    let mut engine = Engine::start(tempfile::tempdir().unwrap(), &[]).await;
+    engine.copy_image(&lab);
     let names = lab.names(3);
     let socket = format!("{}, socket: '{}'", lab.image(), engine.path("socket"));
     let balancer = Balancer::start(&lab.config(&format!("names: {names:?}"), &socket)).await;
