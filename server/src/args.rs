@@ -1,6 +1,6 @@
 //! The command line, and the process around [`run()`].
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use crate::{Behaviour, Replica, healthcheck::healthcheck, run, say};
+use crate::{Behaviour, Replica, ServedLog, healthcheck::healthcheck, run, say};
 
 /// The arguments of a replica.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,6 +28,11 @@ pub struct ServerArgs {
     /// How long every /home takes
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub delay_ms: u64,
+
+    /// Append NAME, METHOD and X-Request-Id of every /home to this file before it is answered, and answer POST, too; for
+    /// experiments that count how often a request was served
+    #[arg(long, env = "SERVED_LOG", value_name = "FILE")]
+    pub served_log: Option<PathBuf>,
 
     /// Answer this many heartbeats, and 500 to all further ones [default: answer all]
     #[arg(long, value_name = "N")]
@@ -57,8 +62,10 @@ impl ServerArgs {
         if let Some(id) = self.id.filter(|id| !id.is_empty()) {
             replica.id = id;
         }
+        let served_log = self.served_log.filter(|it| !it.as_os_str().is_empty());
         replica.behaviour = Behaviour {
             delay: Duration::from_millis(self.delay_ms),
+            served_log: served_log.map(|it| ServedLog::open(&it).map(Arc::new)).transpose()?,
             fail_heartbeat_after: self.fail_heartbeat_after,
             exit_without_heartbeat: (self.exit_without_heartbeat_s > 0)
                 .then(|| Duration::from_secs(self.exit_without_heartbeat_s)),

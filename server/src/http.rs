@@ -7,7 +7,8 @@ use std::sync::{
 
 use axum::{
     Router,
-    extract::State,
+    body::to_bytes,
+    extract::{Request, State},
     http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -16,18 +17,29 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use crate::replica::{Behaviour, Replica};
+use crate::{
+    ServedLog,
+    replica::{Behaviour, Replica},
+};
+
+/// The longest body of a request that is written down.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The endpoints of `replica`; every heartbeat that is asked for leaves a permit in `beats`.
 pub(crate) fn router(replica: &Replica, beats: Arc<Notify>) -> Router {
+    let homes = match replica.behaviour.served_log {
+        Some(_) => get(home).post(home),
+        None => get(home),
+    };
     let shared = Shared {
+        name: replica.name.clone(),
         home: home_body(replica),
         behaviour: replica.behaviour.clone(),
         heartbeats: AtomicU64::new(0),
         beats,
     };
     Router::new()
-        .route("/home", get(home))
+        .route("/home", homes)
         .route("/heartbeat", get(heartbeat))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -35,6 +47,7 @@ pub(crate) fn router(replica: &Replica, beats: Arc<Notify>) -> Router {
 }
 
 struct Shared {
+    name: String,
     /// The answer never changes, so it is written once.
     home: Bytes,
     behaviour: Behaviour,
@@ -43,11 +56,30 @@ struct Shared {
     beats: Arc<Notify>,
 }
 
-async fn home(State(shared): State<Arc<Shared>>) -> Response {
+async fn home(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    if let Some(log) = &shared.behaviour.served_log
+        && let Err(refusal) = write_down(log, &shared.name, request).await
+    {
+        return refusal;
+    }
     if !shared.behaviour.delay.is_zero() {
         tokio::time::sleep(shared.behaviour.delay).await;
     }
     json(StatusCode::OK, shared.home.clone())
+}
+
+/// Writes down a request that has come whole.
+async fn write_down(log: &ServedLog, name: &str, request: Request) -> Result<(), Response> {
+    let (head, body) = request.into_parts();
+    if let Err(error) = to_bytes(body, BODY_BYTES_MAX).await {
+        let message = format!("<Error> no body of up to {BODY_BYTES_MAX} bytes: {error}");
+        return Err(failure(StatusCode::BAD_REQUEST, message));
+    }
+    let id = head.headers.get("x-request-id").and_then(|it| it.to_str().ok()).unwrap_or("-");
+    log.write(name, head.method.as_str(), id).map_err(|error| {
+        let message = format!("<Error> not served, as it cannot be written down: {error}");
+        failure(StatusCode::INTERNAL_SERVER_ERROR, message)
+    })
 }
 
 async fn heartbeat(State(shared): State<Arc<Shared>>) -> StatusCode {

@@ -8,6 +8,9 @@
 //! what HTTP says: 405, with `Allow` and the same JSON shape as every failure. No handler reads a
 //! request body.
 //!
+//! A replica with a [`ServedLog`] writes down every `/home`, answers `POST` there, too, and reads
+//! its body first: what has not come whole was not served.
+//!
 //! [`run()`] is the server on a given socket; [`serve()`] is the whole process around it, for whoever
 //! has the command line.
 
@@ -17,9 +20,11 @@ mod http;
 mod replica;
 mod run;
 mod say;
+mod served_log;
 
 pub use self::{
     args::{ServerArgs, serve},
     replica::{Behaviour, Replica},
     run::run,
+    served_log::ServedLog,
 };

@@ -1,9 +1,11 @@
 //! Who a replica is, and how it behaves.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use crate::ServedLog;
 
 /// One replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     /// Its name: `id` in the answer of `/home`.
     pub name: String,
@@ -26,10 +28,12 @@ impl Replica {
 }
 
 /// What a replica does beside answering; the default does nothing odd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Behaviour {
     /// How long every `/home` takes. Heartbeats are never delayed.
     pub delay: Duration,
+    /// Where every `/home` is written down before it is answered. With it, `POST` is answered like `GET`.
+    pub served_log: Option<Arc<ServedLog>>,
     /// How many heartbeats are answered before all further ones get 500; `None`: all are answered.
     pub fail_heartbeat_after: Option<u64>,
     /// How long the replica lives without being asked for a heartbeat; `None`: for ever. A failed
@@ -48,6 +52,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             delay: Duration::ZERO,
+            served_log: None,
             fail_heartbeat_after: None,
             exit_without_heartbeat: None,
             grace: Duration::from_millis(Self::GRACE_MS),

@@ -111,6 +111,24 @@ fn lines_that_nobody_reads_do_not_end_it() {
 }
 
 #[test]
+fn what_it_serves_is_written_down_before_it_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("served");
+    let log = log.to_str().unwrap();
+    let (_first, first) = start(server(&["--name", "S1", "--served-log", log]));
+    let (_second, second) = start(server(&["--name", "S2", "--served-log", log]));
+    for (address, method, id) in [(first, "GET", "1"), (second, "POST", "2"), (first, "POST", "3")]
+    {
+        let answer = exchange(address, method, "/home", &format!("x-request-id: {id}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    get(first, "/heartbeat");
+    get(first, "/home");
+    let served = std::fs::read_to_string(log).unwrap();
+    assert_eq!(served, "S1 GET 1\nS2 POST 2\nS1 POST 3\nS1 GET -\n");
+}
+
+#[test]
 fn an_address_in_use_is_an_error_that_names_it() {
     let (_replica, address) = start(server(&[]));
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmaster-server"));
@@ -145,7 +163,11 @@ impl Drop for Replica {
 /// The binary on a free port.
 fn server(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmaster-server"));
-    command.args(["--listen", "127.0.0.1:0"]).args(arguments).env_remove("SERVER_ID");
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .env_remove("SERVER_ID")
+        .env_remove("SERVED_LOG");
     command
 }
 
@@ -160,15 +182,27 @@ fn start(mut command: Command) -> (Replica, SocketAddr) {
 }
 
 fn send(address: SocketAddr, path: &str) -> TcpStream {
+    send_as(address, "GET", path, "")
+}
+
+fn send_as(address: SocketAddr, method: &str, path: &str, headers: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: replica\r\n{headers}connection: close\r\n\r\n"
+    )
+    .unwrap();
     stream
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
+    exchange(address, "GET", path, "")
+}
+
+fn exchange(address: SocketAddr, method: &str, path: &str, headers: &str) -> String {
     let mut answer = String::new();
-    send(address, path).read_to_string(&mut answer).unwrap();
+    send_as(address, method, path, headers).read_to_string(&mut answer).unwrap();
     answer
 }
 
