@@ -39,7 +39,7 @@ use crate::{
     admin::{self, Access, AdminState, Rules},
     banner,
     config::{ATTEMPTS_MAX, Config, Loaded},
-    events, listen,
+    descriptors, events, listen,
     metrics::Metrics,
     privileges,
     proxy::{AccessLog, Connections, Front, Ledger, Proxy},
@@ -53,9 +53,6 @@ const ASKS_MAX: usize = 256;
 
 /// Reports of heartbeats and exits that may wait; more make their reporters wait.
 const NEWS_MAX: usize = 1024;
-
-/// Connections to replicas that are kept for reuse, over all threads.
-const UPSTREAM_POOL_SIZE: usize = 1024;
 
 /// How long the supervisor may take past the grace period before the process ends without it.
 const OVERTIME: Duration = Duration::from_secs(3);
@@ -213,10 +210,12 @@ fn threads(config: &Config) -> usize {
 }
 
 fn server_conf(config: &Config) -> ServerConf {
+    let threads = threads(config);
     ServerConf {
-        threads: threads(config),
-        listener_tasks_per_fd: threads(config),
-        upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
+        threads,
+        listener_tasks_per_fd: threads,
+        // Pingora takes it times the threads.
+        upstream_keepalive_pool_size: (descriptors::upstream_idle_max() / threads).max(1),
         // Pingora counts attempts; each pool has its own limit below this one.
         max_retries: ATTEMPTS_MAX,
         grace_period_seconds: Some((config.grace_period + OVERTIME).as_secs()),

@@ -38,13 +38,12 @@ use super::{
     guard::{Guard, Link},
     ledger::Ledger,
 };
-use crate::{config::ClientConfig, metrics::Rejection};
+use crate::{config::ClientConfig, descriptors, metrics::Rejection};
 
 /// How long a refused client may take to read why, and how much more of it is read meanwhile: closing a socket
 /// with unread bytes resets it, and the answer would be lost.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 const FAREWELL_BYTES_MAX: u64 = 1 << 20;
-const FAREWELLS_MAX: usize = 256;
 
 /// Guards the proxy against what clients may send and how long they may take.
 pub(crate) struct Front {
@@ -72,7 +71,7 @@ impl Front {
         connections: Connections,
         ledger: Ledger,
     ) -> Self {
-        let (inner, farewells) = (Arc::new(inner), Semaphore::new(FAREWELLS_MAX));
+        let (inner, farewells) = (Arc::new(inner), Semaphore::new(descriptors::refused_max()));
         Self { inner, settings, connections, ledger, farewells }
     }
 

@@ -226,10 +226,10 @@ async fn idle_connections_do_not_hold_up_a_shutdown_for_ever() {
     assert!(balancer.ended().await.success());
 }
 
-#[tokio::test]
-async fn connections_are_no_more_than_there_are_descriptors_for() {
-    let config =
-        crate::harness::config_file("listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\n");
+/// A balancer that may have 160 file descriptors.
+async fn short_of_descriptors(pools: &str) -> Balancer {
+    let yaml = format!("listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\n{pools}");
+    let config = crate::harness::config_file(&yaml);
     let mut command = tokio::process::Command::new("sh");
     command
         .env_remove("RUST_LOG")
@@ -238,9 +238,15 @@ async fn connections_are_no_more_than_there_are_descriptors_for() {
         .arg(config.path());
     let balancer = Balancer::launch(command, Some(config)).await;
     balancer.until_printed("ready in").await;
-    assert!(balancer.output().contains("; 16 are accepted"), "{}", balancer.output());
+    balancer
+}
+
+#[tokio::test]
+async fn connections_are_no_more_than_there_are_descriptors_for() {
+    let balancer = short_of_descriptors("").await;
+    assert!(balancer.output().contains("; 10 are accepted"), "{}", balancer.output());
     let mut held = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..10 {
         let mut connection = Connection::open(balancer.proxy).await.unwrap();
         assert_eq!(connection.send("GET", "/home", &[], "").await.unwrap().status, 200);
         held.push(connection);
@@ -251,6 +257,33 @@ async fn connections_are_no_more_than_there_are_descriptors_for() {
         assert_eq!(connection.send("GET", "/home", &[], "").await.unwrap().status, 200);
     }
     drop(held);
+    balancer.stop().await;
+}
+
+/// Clients that are told why they are refused take descriptors, too; those that are served need some for the replicas.
+#[tokio::test]
+async fn clients_beyond_the_limit_take_nothing_from_those_that_are_served() {
+    const CROWD: usize = 200;
+    // No connection to a replica is used again, so each request needs a descriptor.
+    let balancer = short_of_descriptors(
+        "pools: { default: { upstream: { idle_timeout_ms: 1 }, hold: { timeout_ms: 100 } } }",
+    )
+    .await;
+    let mut served = Connection::open(balancer.proxy).await.unwrap();
+    assert_eq!(served.send("GET", "/home", &[], "").await.unwrap().status, 200);
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(tokio::net::TcpStream::connect(balancer.proxy).await.unwrap());
+    }
+    let refused = r#"ringmaster_requests_ended_total{outcome="rejected",reason="connections"} "#;
+    let all_were_met = async || {
+        let answer = served.send("GET", "/home", &[], "").await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let metrics = served.send("GET", "/metrics", &[], "").await.unwrap().body;
+        let count = metrics.lines().find_map(|it| it.strip_prefix(refused)?.parse::<usize>().ok());
+        (count? >= CROWD - 9).then_some(())
+    };
+    assert!(until("the crowd was refused", all_were_met).await.is_some());
     balancer.stop().await;
 }
 
