@@ -6,7 +6,7 @@ CONFIG ?=
 # What `make test` does where no Docker engine answers: auto leaves out what needs one, require fails.
 DOCKER ?= auto
 
-.PHONY: help setup run build test verify fix bench microbench sbom images up down logs restart
+.PHONY: help setup run build test verify fix bench chaos soak microbench sbom images up down logs restart
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ fix: setup ## Repairs format and what the lints can repair.
 
 bench: setup ## Compares with nginx, HAProxy, Caddy and bare Pingora, runs the experiments, writes docs/performance.md.
 	@scripts/bench.sh
+
+chaos: setup ## Lets faults and overload loose on a balancer of its own, writes docs/reliability.md.
+	@scripts/chaos.sh chaos overload
+
+soak: setup ## Loads and changes a balancer for half an hour and looks whether it grows. MINUTES=N for another time.
+	@scripts/chaos.sh soak
 
 microbench: setup ## Measures the ring alone: choosing a replica, building and changing tables.
 	$(CARGO) bench --locked -p ringmaster-fleet

@@ -46,5 +46,5 @@ run a4
 echo "bench: guard" >&2
 "$loadtest" guard || failed="$failed guard"
 
-scripts/performance.sh "$results"
+scripts/report.sh performance "$results" compare scaling a2 a3 a4
 [ -z "$failed" ] || { echo "bench: not as it should be:$failed" >&2; exit 1; }

@@ -12,7 +12,7 @@ use self::summary::Summary;
 use crate::{
     Report,
     client::Connection,
-    drive::{Load, Pace},
+    drive::{Content, Load, Pace},
     manifest::Manifest,
     progress,
     request::Request,
@@ -76,8 +76,13 @@ async fn measure(args: &Args, dir: &RunDir) -> anyhow::Result<()> {
     let plan = Plan { requests: args.requests, connections: args.connections, replicas };
     dir.write_json(MANIFEST, &Manifest::new(args.seed, args.target.to_string(), plan))?;
 
-    let load =
-        Arc::new(Load::new(args.target.clone(), timeout, args.seed, Pace::Free, args.requests));
+    let load = Arc::new(Load::new(
+        args.target.clone(),
+        timeout,
+        Content::Drawn { seed: args.seed },
+        Pace::Free,
+        args.requests,
+    ));
     let mut run = tokio::spawn(load.clone().run(args.connections.into()));
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     let requests = loop {
@@ -125,7 +130,7 @@ async fn replicas(connection: &mut Connection) -> Vec<String> {
     struct Message {
         replicas: Vec<String>,
     }
-    let Ok(body) = connection.get("/rep", None).await else {
+    let Ok(body) = connection.get("/rep").await else {
         return Vec::new();
     };
     let Ok(Rep { message }) = serde_json::from_slice(&body) else {

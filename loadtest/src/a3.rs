@@ -18,9 +18,9 @@ use self::{
 };
 use crate::{
     Report,
-    balancer::Balancer,
+    balancer::{Balancer, Setup},
     client::Connection,
-    failover,
+    description, failover,
     manifest::Manifest,
     report::{HTML, MARKDOWN, page},
     run_dir::{MANIFEST, RunDir, SUMMARY},
@@ -44,10 +44,7 @@ pub(crate) struct Args {
 
 /// Measures, summarises, draws.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Report> {
-    let experiment = match &args.experiment {
-        Some(file) => Experiment::read(file)?,
-        None => Experiment::parse(EXPERIMENT)?,
-    };
+    let experiment = description::read(args.experiment.as_deref(), EXPERIMENT, Experiment::parse)?;
     let dir = RunDir::open(args.out, "a3")?;
     let manifest = Manifest::new(
         experiment.seed,
@@ -57,7 +54,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Report> {
     dir.write_json(MANIFEST, &manifest)?;
     let experiment = &manifest.plan;
 
-    let balancer = Balancer::start(experiment.replicas, &experiment.pool).await?;
+    let balancer = Balancer::start(Setup {
+        replicas: experiment.replicas,
+        pool: experiment.pool.clone(),
+        ..Setup::default()
+    })
+    .await?;
     let mut connection = Connection::new(balancer.target(), TIMEOUT);
     let mut answers = Vec::new();
     for call in &experiment.calls {
@@ -73,7 +75,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Report> {
         dir.path("failover"),
     );
     let failover = failover::run(kills).await?;
-    let metrics = Connection::new(balancer.admin(), TIMEOUT).get("/metrics", None).await?;
+    let metrics = Connection::new(balancer.admin(), TIMEOUT).get("/metrics").await?;
     dir.write(STAGES, &Stage::to_csv(&Stage::all(&String::from_utf8_lossy(&metrics)))?)?;
     drop(balancer);
 

@@ -1,6 +1,12 @@
 //! A balancer of our own: started with a configuration, changed through its command line, ended when dropped.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
@@ -16,56 +22,68 @@ use crate::{
 /// How long one question to the admin listener may take.
 const ASK_MAX: Duration = Duration::from_secs(30);
 
+/// What a balancer is started with.
+#[derive(Default)]
+pub(crate) struct Setup {
+    /// How many there are in its one pool, `default`.
+    pub(crate) replicas: u32,
+    /// The other keys of the pool.
+    pub(crate) pool: serde_yaml::Mapping,
+    /// Its limit of file descriptors; `None`: this process's own.
+    pub(crate) descriptors: Option<u32>,
+    /// Where its replicas write down what they serve.
+    pub(crate) served_log: Option<PathBuf>,
+}
+
 /// A running balancer on free ports.
 pub(crate) struct Balancer {
     // Dropped in this order: the process, then its files.
-    _process: Running,
+    process: Running,
     _dir: TempDir,
     program: PathBuf,
+    config: PathBuf,
     proxy: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Balancer {
-    /// Starts one with one pool, `default`, of so many replicas; `pool` holds its other keys. Returns when they serve.
-    pub(crate) async fn start(replicas: u32, pool: &serde_yaml::Mapping) -> anyhow::Result<Self> {
-        #[derive(Serialize)]
-        struct Config<'a> {
-            listen: SocketAddr,
-            admin: Admin,
-            pools: Pools<'a>,
-        }
-        #[derive(Serialize)]
-        struct Admin {
-            listen: SocketAddr,
-        }
-        #[derive(Serialize)]
-        struct Pools<'a> {
-            default: Pool<'a>,
-        }
-        #[derive(Serialize)]
-        struct Pool<'a> {
-            replicas: u32,
-            #[serde(flatten)]
-            more: &'a serde_yaml::Mapping,
-        }
+    /// Starts one and returns when its replicas serve.
+    pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
         let [proxy, admin] = free_addresses()?;
         let dir = tempfile::Builder::new().prefix("ringmaster-loadtest-").tempdir()?;
-        let config = Config {
-            listen: proxy,
-            admin: Admin { listen: admin },
-            pools: Pools { default: Pool { replicas, more: pool } },
-        };
-        let file = dir.path().join("ringmaster.yaml");
-        fs::write(&file, serde_yaml::to_string(&config)?)?;
+        let config = dir.path().join("ringmaster.yaml");
+        write_config(&config, proxy, admin, setup.replicas, &setup.pool)?;
         let program = beside("ringmaster")?;
-        let mut command = Command::new(&program);
-        command.arg("-c").arg(&file).env("RUNTIME_DIRECTORY", dir.path());
+        let mut command = match setup.descriptors {
+            None => Command::new(&program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+                shell.arg(&program);
+                shell
+            }
+        };
+        command.arg("-c").arg(&config).env("RUNTIME_DIRECTORY", dir.path());
+        command.env_remove("SERVED_LOG").envs(setup.served_log.map(|it| ("SERVED_LOG", it)));
         let mut process = Running::start("ringmaster", command, &dir.path().join("log"))?;
         tokio::task::block_in_place(|| process.until_answers(proxy))?;
-        let balancer = Self { _process: process, _dir: dir, program, proxy, admin };
-        balancer.until_serving(replicas).await?;
+        let balancer = Self { process, _dir: dir, program, config, proxy, admin };
+        balancer.until_serving(setup.replicas).await?;
         Ok(balancer)
+    }
+
+    /// Puts another configuration of the pool in place.
+    pub(crate) async fn reload(
+        &self,
+        replicas: u32,
+        pool: &serde_yaml::Mapping,
+    ) -> anyhow::Result<()> {
+        write_config(&self.config, self.proxy, self.admin, replicas, pool)?;
+        self.command(&["reload"]).await
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
     }
 
     /// Where clients go.
@@ -83,8 +101,12 @@ impl Balancer {
         let serving = self.names().await?.len() as u32;
         match replicas.cmp(&serving) {
             std::cmp::Ordering::Equal => return Ok(()),
-            std::cmp::Ordering::Greater => self.command("add", replicas - serving).await?,
-            std::cmp::Ordering::Less => self.command("rm", serving - replicas).await?,
+            std::cmp::Ordering::Greater => {
+                self.command(&["add", &(replicas - serving).to_string()]).await?
+            }
+            std::cmp::Ordering::Less => {
+                self.command(&["rm", &(serving - replicas).to_string()]).await?
+            }
         }
         self.until_serving(replicas).await
     }
@@ -101,8 +123,7 @@ impl Balancer {
     /// What the admin listener answers to a GET of `path`.
     pub(crate) async fn ask(&self, path: &str) -> anyhow::Result<Value> {
         let asked = || format!("asking the balancer for {path}");
-        let body =
-            Connection::new(self.admin(), ASK_MAX).get(path, None).await.with_context(asked)?;
+        let body = Connection::new(self.admin(), ASK_MAX).get(path).await.with_context(asked)?;
         serde_json::from_slice(&body).with_context(asked)
     }
 
@@ -118,14 +139,49 @@ impl Balancer {
         Ok(())
     }
 
-    async fn command(&self, verb: &str, replicas: u32) -> anyhow::Result<()> {
+    /// What the command line says to a running balancer; returns when it is done.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let output = tokio::process::Command::new(&self.program)
-            .args([verb, &replicas.to_string()])
+            .args(arguments)
             .env("RINGMASTER_ADMIN", format!("http://{}", self.admin))
             .output()
             .await?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "ringmaster {verb} {replicas}: {}", said.trim_end());
+        let told = || format!("ringmaster {}: {}", arguments.join(" "), said.trim_end());
+        ensure!(output.status.success(), told());
         Ok(())
     }
+}
+
+fn write_config(
+    file: &Path,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    replicas: u32,
+    pool: &serde_yaml::Mapping,
+) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Config<'a> {
+        listen: SocketAddr,
+        admin: Admin,
+        pools: Pools<'a>,
+    }
+    #[derive(Serialize)]
+    struct Admin {
+        listen: SocketAddr,
+    }
+    #[derive(Serialize)]
+    struct Pools<'a> {
+        default: Pool<'a>,
+    }
+    #[derive(Serialize)]
+    struct Pool<'a> {
+        replicas: u32,
+        #[serde(flatten)]
+        more: &'a serde_yaml::Mapping,
+    }
+    let pools = Pools { default: Pool { replicas, more: pool } };
+    let config = Config { listen, admin: Admin { listen: admin }, pools };
+    fs::write(file, serde_yaml::to_string(&config)?)
+        .with_context(|| format!("writing {}", file.display()))
 }

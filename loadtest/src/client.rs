@@ -33,13 +33,20 @@ impl Connection {
         Self { target, timeout, idle: None }
     }
 
-    /// Asks `/home` with `request_id`; returns the name of the replica that answered.
-    pub(crate) async fn home(&mut self, request_id: u32) -> Result<String, Failure> {
+    /// Asks `/home` with `request_id`; returns the name of the replica that answered. A POST has the id as its body.
+    pub(crate) async fn home(
+        &mut self,
+        method: Method,
+        request_id: u32,
+    ) -> Result<String, Failure> {
         #[derive(Deserialize)]
         struct Home {
             id: String,
         }
-        let body = self.get("/home", Some(request_id)).await?;
+        let id = request_id.to_string();
+        let body = if method == Method::POST { id.clone() } else { String::new() };
+        let (status, body) = self.ask(method, "/home", &[("x-request-id", &id)], body).await?;
+        let body = only_200(status, body)?;
         let Home { id } = serde_json::from_slice(&body).map_err(|_| Failure::Body)?;
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if id.is_empty() || !id.chars().all(allowed) {
@@ -49,17 +56,9 @@ impl Connection {
     }
 
     /// The body of the 200 that answers a GET of `path`, which must be valid in a request.
-    pub(crate) async fn get(
-        &mut self,
-        path: &str,
-        request_id: Option<u32>,
-    ) -> Result<Bytes, Failure> {
-        let request_id = request_id.map(|id| id.to_string());
-        let headers: Vec<_> = request_id.iter().map(|id| ("x-request-id", id.as_str())).collect();
-        match self.ask(Method::GET, path, &headers, String::new()).await? {
-            (StatusCode::OK, body) => Ok(body),
-            (status, _) => Err(Failure::Status(status.as_u16())),
-        }
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Bytes, Failure> {
+        let (status, body) = self.ask(Method::GET, path, &[], String::new()).await?;
+        only_200(status, body)
     }
 
     /// The status and body of whatever answers a request; its path and headers must be valid.
@@ -129,6 +128,13 @@ impl Connection {
     }
 }
 
+fn only_200(status: StatusCode, body: Bytes) -> Result<Bytes, Failure> {
+    match status {
+        StatusCode::OK => Ok(body),
+        status => Err(Failure::Status(status.as_u16())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{
@@ -173,7 +179,7 @@ mod tests {
         let (target, connections) = closing_target(false).await;
         let mut connection = Connection::new(target, DEADLINE);
         for _ in 0..2 {
-            assert_eq!(connection.home(132_574).await, Ok("S1".into()));
+            assert_eq!(connection.home(Method::GET, 132_574).await, Ok("S1".into()));
             let closed = async {
                 while !connection.idle.as_ref().is_some_and(SendRequest::is_closed) {
                     tokio::task::yield_now().await;
@@ -188,8 +194,8 @@ mod tests {
     async fn a_request_that_the_target_may_have_seen_is_not_sent_again() {
         let (target, connections) = closing_target(true).await;
         let mut connection = Connection::new(target, DEADLINE);
-        assert_eq!(connection.home(132_574).await, Ok("S1".into()));
-        assert_eq!(connection.home(132_574).await, Err(Failure::Closed));
+        assert_eq!(connection.home(Method::GET, 132_574).await, Ok("S1".into()));
+        assert_eq!(connection.home(Method::GET, 132_574).await, Err(Failure::Closed));
         assert_eq!(connections.load(Ordering::Relaxed), 1);
     }
 
@@ -216,7 +222,7 @@ mod tests {
                 stream.write_all((head + body).as_bytes()).await.unwrap();
                 String::from_utf8_lossy(&request[..length]).into_owned()
             };
-            let (found, request) = tokio::join!(connection.home(132_574), answer);
+            let (found, request) = tokio::join!(connection.home(Method::GET, 132_574), answer);
             assert_eq!(found, expected, "{status} {body}");
             assert!(request.contains("x-request-id: 132574\r\n"), "{request}");
         }
@@ -227,6 +233,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target: Target = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let mut connection = Connection::new(target, Duration::from_millis(20));
-        assert_eq!(connection.home(132_574).await, Err(Failure::Timeout));
+        assert_eq!(connection.home(Method::GET, 132_574).await, Err(Failure::Timeout));
     }
 }

@@ -2,6 +2,7 @@
 //! sequence.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use hyper::Method;
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Mutex,
     task::JoinSet,
@@ -27,11 +30,44 @@ pub(crate) enum Pace {
     PerSecond(u32),
 }
 
+/// What is asked; always for `/home`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// GETs with ids drawn from a seed, some of which come twice.
+    Drawn { seed: u64 },
+    /// Each request with an id of its own, counted from `first`.
+    Numbered { first: u32, posts: Posts },
+}
+
+/// Of requests with ids of their own, the multiples of this are POSTs; so the id alone tells the method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Posts(NonZeroU32);
+
+impl Posts {
+    pub(crate) fn has(self, id: u32) -> bool {
+        id.is_multiple_of(self.0.get())
+    }
+}
+
+impl Content {
+    fn request(self, index: u64) -> (Method, u32) {
+        match self {
+            Self::Drawn { seed } => (Method::GET, request_id(seed, index)),
+            Self::Numbered { first, posts } => {
+                let id = u32::try_from(index).ok().and_then(|it| first.checked_add(it));
+                let id = id.expect("no experiment sends four billion requests");
+                (if posts.has(id) { Method::POST } else { Method::GET }, id)
+            }
+        }
+    }
+}
+
 /// A load that runs, or is about to.
 pub(crate) struct Load {
     target: Target,
     timeout: Duration,
-    seed: u64,
+    content: Content,
     pace: Pace,
     origin: Instant,
     /// The next index. Whoever waits for that request's time holds it, so at most one worker
@@ -46,14 +82,14 @@ impl Load {
     pub(crate) fn new(
         target: Target,
         timeout: Duration,
-        seed: u64,
+        content: Content,
         pace: Pace,
         requests: u64,
     ) -> Self {
         Self {
             target,
             timeout,
-            seed,
+            content,
             pace,
             origin: Instant::now(),
             next: Mutex::new(0),
@@ -89,8 +125,8 @@ impl Load {
         let mut connection = Connection::new(self.target.clone(), self.timeout);
         let mut requests = Vec::new();
         while let Some((index, due)) = self.take().await {
-            let id = request_id(self.seed, index);
-            let outcome = connection.home(id).await;
+            let (method, id) = self.content.request(index);
+            let outcome = connection.home(method, id).await;
             let latency_us = self.micros(Instant::now()) - self.micros(due);
             requests.push(Request { index, id, start_us: self.micros(due), latency_us, outcome });
         }
@@ -130,6 +166,7 @@ mod tests {
 
     use super::*;
 
+    const CONTENT: Content = Content::Drawn { seed: 1 };
     const DELAY: Duration = Duration::from_millis(50);
 
     /// The address of a replica that takes [`DELAY`] for every request.
@@ -142,10 +179,22 @@ mod tests {
         target.parse().unwrap()
     }
 
+    #[test]
+    fn numbers_go_on_and_tell_the_method() {
+        let posts = Posts(NonZeroU32::new(3).unwrap());
+        let content = Content::Numbered { first: 5, posts };
+        let sent: Vec<_> = (0..5).map(|index| content.request(index)).collect();
+        let (get, post) = (Method::GET, Method::POST);
+        assert_eq!(
+            sent,
+            [(get.clone(), 5), (post.clone(), 6), (get.clone(), 7), (get, 8), (post, 9)]
+        );
+    }
+
     #[tokio::test]
     async fn an_open_loop_counts_the_wait_for_a_connection() {
         let timeout = Duration::from_secs(10);
-        let load = Load::new(slow_replica().await, timeout, 1, Pace::PerSecond(100), 5);
+        let load = Load::new(slow_replica().await, timeout, CONTENT, Pace::PerSecond(100), 5);
         let requests = Arc::new(load).run(1).await;
         assert_eq!(requests.len(), 5);
         for (index, request) in (0..).zip(requests) {
@@ -160,7 +209,7 @@ mod tests {
     async fn a_closed_loop_waits_for_the_target() {
         let timeout = Duration::from_secs(10);
         let requests =
-            Arc::new(Load::new(slow_replica().await, timeout, 1, Pace::Free, 3)).run(1).await;
+            Arc::new(Load::new(slow_replica().await, timeout, CONTENT, Pace::Free, 3)).run(1).await;
         for pair in requests.windows(2) {
             assert!(pair[1].start_us >= pair[0].end_us(), "{pair:?}");
         }
@@ -169,8 +218,13 @@ mod tests {
     #[tokio::test]
     async fn a_stopped_load_ends_with_every_request_accounted_for() {
         let timeout = Duration::from_secs(10);
-        let load =
-            Arc::new(Load::new(slow_replica().await, timeout, 1, Pace::PerSecond(1_000), u64::MAX));
+        let load = Arc::new(Load::new(
+            slow_replica().await,
+            timeout,
+            CONTENT,
+            Pace::PerSecond(1_000),
+            u64::MAX,
+        ));
         let run = tokio::spawn(load.clone().run(8));
         while load.sent().await < 20 {
             tokio::task::yield_now().await;

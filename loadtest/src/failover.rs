@@ -1,27 +1,31 @@
 //! Failover: replicas are killed one after the other under load. How long is each one missing, does
 //! any client notice, and do the keys come home?
 
-mod admin;
 mod keys;
 mod kill;
 mod summary;
-mod victim;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use self::{admin::Admin, keys::Keys, kill::Kill, summary::Summary, victim::Victim};
+use self::{
+    keys::Keys,
+    kill::{Gap, Kill},
+    summary::Summary,
+};
 use crate::{
     Report,
+    admin::Admin,
     client::Connection,
-    drive::{Load, Pace},
+    drive::{Content, Load, Pace},
     manifest::Manifest,
     progress,
     request::Request,
     run_dir::{MANIFEST, REQUESTS, RunDir, SUMMARY},
     target::Target,
+    victim::Victim,
 };
 
 const KILLS: &str = "kills.csv";
@@ -143,7 +147,7 @@ async fn measure(args: &Args, dir: &RunDir) -> anyhow::Result<()> {
     let load = Arc::new(Load::new(
         args.target.clone(),
         Duration::from_millis(args.timeout_ms),
-        args.seed,
+        Content::Drawn { seed: args.seed },
         Pace::PerSecond(args.rate),
         u64::MAX,
     ));
@@ -178,7 +182,7 @@ async fn kill_all(args: &Args, load: &Load) -> anyhow::Result<Vec<Kill>> {
         })?)?;
         let at_us = load.clock_us();
         victim.kill()?;
-        let gap = admin.watch_recovery(replica, recovery_max).await?;
+        let gap = Gap::watch(&mut admin, replica, recovery_max).await?;
         let (moved, unanswered) = before.compare(&Keys::ask(&mut connection).await);
         let recovered = gap.recovered_us.is_some();
         kills.push(Kill {

@@ -10,24 +10,34 @@
 
 mod a1;
 mod a3;
+mod admin;
 mod balancer;
+mod chaos;
 mod client;
 mod compare;
 mod csv;
+mod description;
 mod drive;
 mod failover;
 mod failure;
 mod manifest;
+mod metrics;
+mod overload;
 mod percentiles;
 mod progress;
+mod replica;
 mod report;
 mod request;
 mod request_id;
 mod run_dir;
 mod running;
+mod served;
+mod soak;
 mod svg;
 mod sweep;
+mod tally;
 mod target;
+mod victim;
 
 use std::{
     io::{self, Write},
@@ -61,6 +71,12 @@ enum Experiment {
     Scaling(compare::scaling::Args),
     /// Whether a request needs as many instructions as the committed figure says
     Guard(compare::guard::Args),
+    /// Faults under load: what is lost, what is served twice, how long nobody is answered
+    Chaos(chaos::Args),
+    /// Ten times what replicas can serve: how many are served, and whether operators are answered
+    Overload(overload::Args),
+    /// A long time of load and changes: whether the balancer grows
+    Soak(soak::Args),
     /// How long a killed replica is missing, and whether anybody notices
     Failover(failover::Args),
 }
@@ -95,6 +111,9 @@ async fn report(experiment: Experiment) -> anyhow::Result<Report> {
         Experiment::Compare(args) => compare::run(args).await?,
         Experiment::Scaling(args) => compare::scaling::run(args).await?,
         Experiment::Guard(args) => compare::guard::run(args).await?,
+        Experiment::Chaos(args) => chaos::run(args).await?,
+        Experiment::Overload(args) => overload::run(args).await?,
+        Experiment::Soak(args) => soak::run(args).await?,
         Experiment::Failover(args) => failover::run(args).await?,
     };
     io::stdout().write_all(report.text.as_bytes()).context("printing the report")?;

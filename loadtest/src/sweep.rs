@@ -21,8 +21,9 @@ use self::{
 use crate::{
     Report,
     a1::summary::Summary as Run,
-    balancer::Balancer,
-    drive::{Load, Pace},
+    balancer::{Balancer, Setup},
+    description,
+    drive::{Content, Load, Pace},
     manifest::Manifest,
     progress,
     report::{HTML, MARKDOWN, page},
@@ -64,10 +65,8 @@ pub(crate) const A4: Kind =
 
 /// Measures, summarises, draws.
 pub(crate) async fn run(args: Args, kind: &Kind) -> anyhow::Result<Report> {
-    let experiment = match &args.experiment {
-        Some(file) => Experiment::read(file)?,
-        None => Experiment::parse(kind.experiment)?,
-    };
+    let experiment =
+        description::read(args.experiment.as_deref(), kind.experiment, Experiment::parse)?;
     let dir = RunDir::open(args.out.clone(), kind.name)?;
     measure(experiment, args.log, &dir).await?;
     let steps = dir.read(STEPS, Step::from_csv)?;
@@ -105,7 +104,12 @@ async fn measure_variant(
     steps: &mut Vec<Step>,
     changes: &mut Vec<Change>,
 ) -> anyhow::Result<()> {
-    let balancer = Balancer::start(experiment.replicas[0], &variant.pool).await?;
+    let balancer = Balancer::start(Setup {
+        replicas: experiment.replicas[0],
+        pool: variant.pool.clone(),
+        ..Setup::default()
+    })
+    .await?;
     for (number, &replicas) in experiment.replicas.iter().enumerate() {
         progress::show(&format!(
             "{}: step {} of {}",
@@ -115,8 +119,13 @@ async fn measure_variant(
         ));
         balancer.scale_to(replicas).await?;
         let names = balancer.names().await?;
-        let load =
-            Load::new(balancer.target(), TIMEOUT, experiment.seed, Pace::Free, experiment.requests);
+        let load = Load::new(
+            balancer.target(),
+            TIMEOUT,
+            Content::Drawn { seed: experiment.seed },
+            Pace::Free,
+            experiment.requests,
+        );
         let requests = Arc::new(load).run(experiment.connections.into()).await;
         if log {
             dir.write(

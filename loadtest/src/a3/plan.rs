@@ -1,7 +1,5 @@
 //! The description of A-3, as `conf/experiments/a3.yaml` has it.
 
-use std::{fs, path::Path};
-
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -41,12 +39,6 @@ pub(super) struct Call {
 }
 
 impl Experiment {
-    pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
-        let text =
-            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        Self::parse(&text).with_context(|| format!("reading {}", file.display()))
-    }
-
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let it: Self = serde_yaml::from_str(text)?;
         for (key, value) in [

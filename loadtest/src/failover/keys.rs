@@ -1,5 +1,7 @@
 //! Where a fixed set of keys lives.
 
+use hyper::Method;
+
 use crate::{client::Connection, request_id::request_id};
 
 /// How many keys are asked for.
@@ -17,7 +19,7 @@ impl Keys {
     pub(super) async fn ask(connection: &mut Connection) -> Self {
         let mut owners = Vec::new();
         for index in 0..KEYS {
-            owners.push(connection.home(request_id(SEED, index)).await.ok());
+            owners.push(connection.home(Method::GET, request_id(SEED, index)).await.ok());
         }
         Self(owners)
     }

@@ -1,8 +1,14 @@
 //! What became of one kill, and the table of all of them.
 
-use anyhow::Context;
+use std::time::Duration;
 
-use crate::csv;
+use anyhow::Context;
+use tokio::time::Instant;
+
+use crate::{
+    admin::{Admin, Replica, polls},
+    csv,
+};
 
 /// One kill of a replica. Times are in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +31,35 @@ pub(super) struct Gap {
     pub(super) detected_us: Option<u64>,
     /// Until a higher incarnation served.
     pub(super) recovered_us: Option<u64>,
+}
+
+impl Gap {
+    /// Watches `killed`, which was killed just before, until it serves again or `limit` is over.
+    pub(super) async fn watch(
+        admin: &mut Admin,
+        killed: &Replica,
+        limit: Duration,
+    ) -> anyhow::Result<Self> {
+        let start = Instant::now();
+        let mut polls = polls();
+        let mut gap = Self::default();
+        while start.elapsed() < limit {
+            let replicas = admin.replicas().await?;
+            let now_us = u64::try_from(start.elapsed().as_micros()).expect("limits are in seconds");
+            let replica = replicas.iter().find(|replica| replica.name == killed.name);
+            let serving =
+                replica.filter(|replica| replica.serves()).map(|replica| replica.incarnation);
+            if serving != Some(killed.incarnation) {
+                gap.detected_us.get_or_insert(now_us);
+            }
+            if serving.is_some_and(|incarnation| incarnation > killed.incarnation) {
+                gap.recovered_us = Some(now_us);
+                break;
+            }
+            polls.tick().await;
+        }
+        Ok(gap)
+    }
 }
 
 const HEADER: [&str; 6] =

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{keys::KEYS, kill::Kill};
-use crate::{percentiles::Percentiles, request::Request};
+use crate::{percentiles::Percentiles, request::Request, tally::Tally};
 
 /// The result of the failover experiment.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,19 +34,7 @@ pub(super) struct Summary {
 impl Summary {
     /// Summarises `kills` out of `planned`, and the load during them.
     pub(super) fn of(planned: u32, kills: &[Kill], requests: &[Request]) -> Self {
-        let mut failed = BTreeMap::new();
-        let mut latencies = Vec::new();
-        let mut ends = Vec::new();
-        for request in requests {
-            match &request.outcome {
-                Ok(_) => {
-                    latencies.push(request.latency_us);
-                    ends.push(request.end_us());
-                }
-                Err(failure) => *failed.entry(failure.to_string()).or_default() += 1,
-            }
-        }
-        ends.sort_unstable();
+        let Tally { failed, latency, longest_gap_us, .. } = Tally::of(requests);
         let recoveries: Vec<_> = kills.iter().filter_map(|kill| kill.gap.recovered_us).collect();
         Self {
             kills_planned: planned,
@@ -58,8 +46,8 @@ impl Summary {
             recovery: Percentiles::of(recoveries),
             requests: requests.len(),
             failed,
-            latency: Percentiles::of(latencies),
-            longest_gap_us: ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0),
+            latency,
+            longest_gap_us,
             keys_moved: kills.iter().map(|kill| kill.keys_moved).sum(),
             keys_unanswered: kills.iter().map(|kill| kill.keys_unanswered).sum(),
         }

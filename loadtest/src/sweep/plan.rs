@@ -1,8 +1,6 @@
 //! The description of an experiment, as `conf/experiments/*.yaml` has it.
 
-use std::{fs, path::Path};
-
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 /// What is to be done. Unknown keys are errors.
@@ -32,12 +30,6 @@ pub(super) struct Variant {
 }
 
 impl Experiment {
-    pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
-        let text =
-            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        Self::parse(&text).with_context(|| format!("reading {}", file.display()))
-    }
-
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let it: Self = serde_yaml::from_str(text)?;
         ensure!(it.requests > 0, "requests is 0, must be at least 1");

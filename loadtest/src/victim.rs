@@ -1,4 +1,4 @@
-//! The only place that kills, and what it refuses to kill.
+//! The only place that kills or stops processes, and what it refuses to kill.
 
 use std::fs;
 
@@ -9,11 +9,11 @@ use nix::{
 };
 
 /// A process on this machine that is a replica: one of its arguments is `replica`.
-pub(super) struct Victim(Pid);
+pub(crate) struct Victim(Pid);
 
 impl Victim {
     /// Takes `pid` if it is a replica's: the balancer's word alone is not enough to kill a process.
-    pub(super) fn new(pid: i32) -> anyhow::Result<Self> {
+    pub(crate) fn new(pid: i32) -> anyhow::Result<Self> {
         // 0 and below are not processes to kill(2), but groups of them.
         ensure!(pid > 1, "pid {pid} is not that of a replica");
         let path = format!("/proc/{pid}/cmdline");
@@ -27,8 +27,13 @@ impl Victim {
     }
 
     /// SIGKILL: the process gets no chance to say goodbye.
-    pub(super) fn kill(self) -> anyhow::Result<()> {
+    pub(crate) fn kill(self) -> anyhow::Result<()> {
         kill(self.0, Signal::SIGKILL).with_context(|| format!("killing process {}", self.0))
+    }
+
+    /// SIGSTOP: the process keeps its sockets, and does nothing.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        kill(self.0, Signal::SIGSTOP).with_context(|| format!("stopping process {}", self.0))
     }
 }
 

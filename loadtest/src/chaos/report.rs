@@ -1,0 +1,118 @@
+//! The experiment in words and a table.
+
+use std::fmt::Write;
+
+use super::{
+    plan::Experiment,
+    summary::{Outcome, Summary},
+};
+use crate::{
+    manifest::Manifest,
+    report::{circumstances, table},
+    tally::Tally,
+};
+
+/// For the terminal.
+pub(super) fn text(summary: &Summary) -> String {
+    let mut text = format!(
+        "{:<28} {:>7} {:>7} {:>16} {:>16} {:>8} {:>6} {:>6} {:>8} {:>7} {:>7} {:>7}\n",
+        "fault",
+        "sent",
+        "ok",
+        "GETs failed",
+        "POSTs failed",
+        "retried",
+        "G x2",
+        "P x2",
+        "gap ms",
+        "p50",
+        "p99",
+        "p99.9"
+    );
+    for it in summary.rows.iter().chain([&summary.total]) {
+        let [p50, p99, p999] = latency(it);
+        let _ = writeln!(
+            text,
+            "{:<28} {:>7} {:>7} {:>16} {:>16} {:>8} {:>6} {:>6} {:>8.1} {p50:>7} {p99:>7} {p999:>7}{}",
+            name(it),
+            it.sent(),
+            it.ok(),
+            failures(&it.gets),
+            failures(&it.posts),
+            it.retried,
+            it.gets_twice,
+            it.posts_twice,
+            it.gap_ms(),
+            if it.kept() { "" } else { "  BROKEN" },
+        );
+    }
+    if summary.total.unrecorded > 0 {
+        let count = summary.total.unrecorded;
+        let _ = writeln!(text, "{count} answered requests are in no replica's record");
+    }
+    text
+}
+
+pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary, chart: &str) -> String {
+    let plan = &manifest.plan;
+    let mut text = format!("# {}\n\n{}\n", plan.title, circumstances(manifest));
+    let _ = writeln!(
+        text,
+        "{} requests a second over {} connections. Times are in ms, from when a request was due.\n",
+        plan.rate, plan.connections
+    );
+    text += &table(
+        &[
+            "fault",
+            "sent",
+            "ok",
+            "GETs failed",
+            "POSTs failed",
+            "retried",
+            "held",
+            "GETs served twice",
+            "POSTs served twice",
+            "longest gap",
+            "p50",
+            "p99",
+            "p99.9",
+        ],
+        summary.rows.iter().chain([&summary.total]).map(|it| {
+            let [p50, p99, p999] = latency(it);
+            vec![
+                name(it),
+                it.sent().to_string(),
+                it.ok().to_string(),
+                failures(&it.gets),
+                failures(&it.posts),
+                it.retried.to_string(),
+                it.held.to_string(),
+                it.gets_twice.to_string(),
+                it.posts_twice.to_string(),
+                format!("{:.1}", it.gap_ms()),
+                p50,
+                p99,
+                p999,
+            ]
+        }),
+    );
+    let _ = write!(text, "\n![longest time without an answer]({chart})\n");
+    text
+}
+
+/// The fault, and how often it happened if more than once.
+fn name(it: &Outcome) -> String {
+    if it.times == 1 { it.fault.clone() } else { format!("{} ({}x)", it.fault, it.times) }
+}
+
+/// How many failed, and why.
+fn failures(tally: &Tally) -> String {
+    let reasons: Vec<_> =
+        tally.failed.iter().map(|(reason, count)| format!("{count} ({reason})")).collect();
+    if reasons.is_empty() { "0".into() } else { reasons.join(" ") }
+}
+
+fn latency(it: &Outcome) -> [String; 3] {
+    let Some(it) = it.latency else { return ["", "", ""].map(str::to_owned) };
+    [it.p50_us, it.p99_us, it.p999_us].map(|us| format!("{:.1}", us as f64 / 1e3))
+}

@@ -1,0 +1,175 @@
+//! What the tables say. Pure: the same tables give the same summary.
+
+use serde::{Deserialize, Serialize};
+
+use super::row::Row;
+use crate::{
+    drive::Posts, percentiles::Percentiles, request::Request, served::Served, tally::Tally,
+};
+
+/// What came of all faults.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Summary {
+    pub(super) rows: Vec<Outcome>,
+    /// Of all of them together.
+    pub(super) total: Outcome,
+}
+
+/// What came of one fault.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) fault: String,
+    pub(crate) times: u32,
+    pub(crate) by_force: bool,
+    pub(crate) gets: Tally,
+    pub(crate) posts: Tally,
+    /// Of all answered requests.
+    pub(crate) latency: Option<Percentiles>,
+    pub(crate) longest_gap_us: u64,
+    pub(crate) retried: u64,
+    pub(crate) held: u64,
+    /// Requests that replicas served more than once.
+    pub(crate) gets_twice: u64,
+    pub(crate) posts_twice: u64,
+    /// Answered requests of which no replica knows; there is an error in the experiment if there are any.
+    pub(crate) unrecorded: u64,
+}
+
+impl Summary {
+    /// Summarises `rows`; `requests` are those of each.
+    pub(crate) fn of(
+        rows: Vec<Row>,
+        requests: &[Vec<Request>],
+        posts: Posts,
+        served: &Served,
+    ) -> Self {
+        let all = Row {
+            fault: "all".into(),
+            times: rows.iter().map(|it| it.times).sum(),
+            by_force: true,
+            first: 1,
+            retried: rows.iter().map(|it| it.retried).sum(),
+            held: rows.iter().map(|it| it.held).sum(),
+        };
+        let rows: Vec<_> = rows
+            .into_iter()
+            .zip(requests)
+            .map(|(row, requests)| Outcome::of(row, requests, posts, served))
+            .collect();
+        let mut total = Outcome::of(all, &requests.concat(), posts, served);
+        // Between two loads nobody asks.
+        total.longest_gap_us = rows.iter().map(|it| it.longest_gap_us).max().unwrap_or(0);
+        Self { rows, total }
+    }
+
+    pub(crate) fn kept(&self) -> bool {
+        self.rows.iter().all(Outcome::kept)
+    }
+}
+
+impl Outcome {
+    pub(crate) fn of(row: Row, requests: &[Request], posts: Posts, served: &Served) -> Self {
+        let Row { fault, times, by_force, retried, held, .. } = row;
+        let all = Tally::of(requests);
+        let twice = |is_post: bool| {
+            let of_kind = requests.iter().filter(|it| posts.has(it.id) == is_post);
+            of_kind.filter(|it| served.times(it.id) > 1).count() as u64
+        };
+        let unrecorded = |it: &&Request| it.outcome.is_ok() && served.times(it.id) == 0;
+        Self {
+            fault,
+            times,
+            by_force,
+            gets: Tally::of(requests.iter().filter(|it| !posts.has(it.id))),
+            posts: Tally::of(requests.iter().filter(|it| posts.has(it.id))),
+            latency: all.latency,
+            longest_gap_us: all.longest_gap_us,
+            retried,
+            held,
+            gets_twice: twice(false),
+            posts_twice: twice(true),
+            unrecorded: requests.iter().filter(unrecorded).count() as u64,
+        }
+    }
+
+    /// Whether all was kept that is promised: every GET is answered, no POST is served twice, and a POST fails only with
+    /// the replica that had it in hand.
+    pub(crate) fn kept(&self) -> bool {
+        self.gets.failures() == 0
+            && self.posts_twice == 0
+            && self.unrecorded == 0
+            && (self.by_force || self.posts.failures() == 0)
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.gets.sent + self.posts.sent
+    }
+
+    pub(crate) fn ok(&self) -> u64 {
+        self.gets.ok() + self.posts.ok()
+    }
+
+    pub(crate) fn gap_ms(&self) -> f64 {
+        self.longest_gap_us as f64 / 1e3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+
+    fn row(by_force: bool) -> Row {
+        Row { fault: "f".into(), times: 1, by_force, first: 1, retried: 2, held: 3 }
+    }
+
+    fn request(id: u32, outcome: Result<&str, Failure>) -> Request {
+        Request {
+            index: 0,
+            id,
+            start_us: u64::from(id) * 1_000,
+            latency_us: 500,
+            outcome: outcome.map(str::to_owned),
+        }
+    }
+
+    fn posts() -> Posts {
+        serde_json::from_str("2").unwrap()
+    }
+
+    fn served(ids: &[u32]) -> Served {
+        let text: String = ids.iter().map(|id| format!("S1 X {id}\n")).collect();
+        Served::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn any_broken_promise_shows() {
+        let lost = Err(Failure::Status(502));
+        for (by_force, first, second, ids, kept) in [
+            (false, Ok("S1"), Ok("S1"), &[1, 2][..], true),
+            (false, Ok("S1"), Ok("S1"), &[1, 1, 2], true),
+            (false, Ok("S1"), Ok("S1"), &[1, 2, 2], false),
+            (false, Ok("S1"), Ok("S1"), &[1], false),
+            (false, lost.clone(), Ok("S1"), &[1, 2], false),
+            (true, lost.clone(), Ok("S1"), &[1, 2], false),
+            (false, Ok("S1"), lost.clone(), &[1, 2], false),
+            (true, Ok("S1"), lost.clone(), &[1, 2], true),
+            (true, Ok("S1"), lost, &[1, 2, 2], false),
+        ] {
+            let requests = [request(1, first.clone()), request(2, second.clone())];
+            let outcome = Outcome::of(row(by_force), &requests, posts(), &served(ids));
+            assert_eq!(outcome.kept(), kept, "{by_force} {first:?} {second:?} {ids:?}");
+        }
+    }
+
+    #[test]
+    fn the_total_adds_up_and_knows_no_gap_between_loads() {
+        let requests =
+            [vec![request(1, Ok("S1")), request(2, Ok("S1"))], vec![request(9, Ok("S1"))]];
+        let rows = vec![row(false), row(true)];
+        let Summary { rows, total } = Summary::of(rows, &requests, posts(), &served(&[1, 2, 9]));
+        assert_eq!(rows.iter().map(Outcome::sent).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!((total.sent(), total.ok(), total.times), (3, 3, 2));
+        assert_eq!((total.retried, total.held, total.longest_gap_us), (4, 6, 1_000));
+    }
+}
