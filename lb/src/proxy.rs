@@ -296,6 +296,9 @@ impl ProxyHttp for Proxy {
             pick.lease.suspected.notify_one();
             pool.connect_failed(&pick.lease);
         }
+        if *error.etype() == ErrorType::ConnectRefused {
+            ctx.tried.was_refused();
+        }
         ctx.failure = Some(Failure::Connect);
         // Nothing was sent, so any method may go to the next candidate.
         let retry = ctx.attempts_left();

@@ -51,7 +51,9 @@ impl RequestCtx {
     }
 
     pub(super) fn attempts_left(&self) -> bool {
-        self.route.as_ref().is_some_and(|(pool, _)| self.tried.len() < pool.upstream.attempts_max)
+        self.route
+            .as_ref()
+            .is_some_and(|(pool, _)| self.tried.is_another_allowed(pool.upstream.attempts_max))
     }
 
     pub(super) fn retried(&self, cause: RetryCause) {

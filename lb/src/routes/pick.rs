@@ -78,6 +78,8 @@ pub(crate) struct Tried {
     len: usize,
     /// A bit for each that had the request in its hands, so that it may have served it.
     sent: u32,
+    /// Those that refused the connection: gone, and without the request.
+    refused: usize,
 }
 
 impl Tried {
@@ -103,8 +105,19 @@ impl Tried {
         self.sent != 0
     }
 
+    /// The last one refused the connection.
+    pub(crate) fn was_refused(&mut self) {
+        self.refused += 1;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether another may be tried, if so many attempts are allowed. A refusal is none: it costs nobody anything, and
+    /// of replicas that die together a request may meet one after the other before their ends are known.
+    pub(crate) fn is_another_allowed(&self, attempts_max: usize) -> bool {
+        self.len - self.refused < attempts_max && self.len < ATTEMPTS_MAX
     }
 
     pub(super) fn contains(&self, upstream: &Upstream) -> bool {

@@ -142,6 +142,29 @@ async fn a_replica_that_refuses_connections_is_ejected_and_nobody_notices() {
     balancer.stop().await;
 }
 
+/// Replicas that died together, in the moment before that is known: more of them than a request has attempts.
+#[tokio::test]
+async fn a_request_gets_past_any_number_of_replicas_that_refuse_it() {
+    let mut dead = Vec::new();
+    for _ in 0..4 {
+        dead.push(Backend::start().await);
+    }
+    let alive = Backend::start().await;
+    let all: Vec<_> = dead.iter().chain([&alive]).collect();
+    let more = "algorithm: round_robin, heartbeat: { missed_max: 1000 }, \
+                ejection: { connect_failures: 0 }, upstream: { attempts_max: 2 }";
+    let balancer = Balancer::start(&pool(&all, more)).await;
+    for it in &mut dead {
+        it.refuse().await;
+    }
+    for method in ["GET", "POST"] {
+        for _ in 0..10 {
+            assert_eq!(http::send(balancer.proxy, method, "/", &[], "").await.status, 200);
+        }
+    }
+    balancer.stop().await;
+}
+
 #[tokio::test]
 async fn explain_says_where_the_keys_of_an_ejected_replica_go() {
     let (broken, well) = (Backend::start().await, Backend::start().await);
