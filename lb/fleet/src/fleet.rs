@@ -1,7 +1,7 @@
 //! [`Fleet`]: keeps the replicas as wanted.
 //!
 //! ```text
-//!  start-up ───Adopt─────────────────────▶ ┌───────┐
+//!  start-up ───Adopt, Inherit────────────▶ ┌───────┐
 //!  admin ──────Add, Remove, Restart──────▶ │       │ ──Spawn, Stop, Kill──▶ provider
 //!  provider ───Spawned, Exited, Stopped──▶ │ Fleet │ ──Announce───────────▶ whoever watches
 //!  heartbeats ─Answered, Missed──────────▶ └───────┘
@@ -47,6 +47,15 @@ pub enum Event {
         incarnation: Incarnation,
         /// Where that incarnation runs; `None`: it does not run, and the next one starts at once.
         addr: Option<SocketAddr>,
+    },
+    /// A replica that another process of the same balancer kept until now goes on as it is: its phase, its failures
+    /// and its age are what they were. Ignored like [`Event::Add`], but for `replicas_max`, which it was within; and
+    /// if it drains, as who drains it must also end it.
+    ///
+    /// What the shell does beforehand is what it does for [`Event::Adopt`]. One that is down has stopped.
+    Inherit {
+        /// As that process knew it. Where its number is not free, it gets one that is.
+        replica: Box<Replica>,
     },
     /// A replica is wanted of which others keep this number, too. Ignored like [`Event::Add`].
     Join {
@@ -233,9 +242,20 @@ impl Fleet {
         self.replicas.iter().filter(|replica| replica.is_wanted())
     }
 
-    /// Grows by one with every step that changes the wanted set; health does not change it.
+    /// Grows by one with every step that changes the wanted set; neither health nor [`Event::Inherit`] changes it.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The incarnation above which a new replica begins.
+    pub fn floor(&self) -> Incarnation {
+        self.floor
+    }
+
+    /// Counts on from where another process of the same balancer ended: neither versions nor incarnations come again.
+    pub fn count_on(&mut self, version: u64, floor: Incarnation) {
+        self.version = self.version.max(version);
+        self.floor = self.floor.max(floor);
     }
 
     /// The earliest time at which [`Event::Tick`] has an effect.

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | – | Add, Join, Adopt of one that has ended | Starting | Spawn |
 //! | – | Adopt of one that runs | Starting | |
+//! | – | Inherit | the phase it was in | |
 //! | Starting | Answered | Serving | |
 //! | Starting | SpawnFailed, `deadline` | Down | Kill |
 //! | Starting, Serving | Exited | Down | Kill |
@@ -53,6 +54,24 @@ impl Step<'_> {
         let phase = self.starting(Some(addr));
         let replica = self.newcomer(host, Some(number), incarnation, phase);
         self.insert(replica, Cause::Adopted);
+    }
+
+    /// – → the phase that it was in elsewhere.
+    pub(super) fn go_on(&mut self, replica: Replica) {
+        let missed_most = self.fleet.limits.heartbeat_missed_max.saturating_sub(1);
+        let phase = match replica.phase {
+            Phase::Starting { .. } => replica.phase,
+            // The limit may have been another one there.
+            Phase::Serving { addr, since, missed } => {
+                Phase::Serving { addr, since, missed: missed.min(missed_most) }
+            }
+            Phase::Down { retry_at, .. } => Phase::Down { retry_at, stopped: true },
+            Phase::Draining { .. } => return,
+        };
+        let number = self.free_number(Some(replica.number));
+        self.insert(Replica { number, phase, ..replica }, Cause::Inherited);
+        // What is wanted is what was wanted there.
+        self.wanted_changed = false;
     }
 
     /// Down or Draining → Starting.

@@ -23,6 +23,7 @@ impl<'a> Step<'a> {
             Event::Adopt { host, number, incarnation, addr } => {
                 self.adopt(host, number, incarnation, addr);
             }
+            Event::Inherit { replica } => self.inherit(*replica),
             Event::Join { host, number } => self.join(host, number),
             Event::Remove { names } => self.remove(names, Cause::RemoveAsked),
             Event::Restart { name } => self.restart(&name),
@@ -71,6 +72,13 @@ impl<'a> Step<'a> {
         match addr {
             Some(addr) => self.take_over(host, number, incarnation, addr),
             None => self.begin(host, Some(number), incarnation.next(), Cause::Restored),
+        }
+    }
+
+    fn inherit(&mut self, replica: Replica) {
+        self.fleet.floor = self.fleet.floor.max(replica.incarnation);
+        if !self.fleet.shutting_down && self.place(replica.name()).is_none() {
+            self.go_on(replica);
         }
     }
 

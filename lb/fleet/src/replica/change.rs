@@ -27,6 +27,8 @@ pub enum Cause {
     Added,
     /// An earlier balancer started it, and it still runs.
     Adopted,
+    /// Another process of this balancer kept it until now.
+    Inherited,
     /// An earlier balancer kept it, but it does not run.
     Restored,
     /// It stands in for a failed replica, this one.
@@ -63,6 +65,7 @@ impl Cause {
         match self {
             Self::Added => "added",
             Self::Adopted => "adopted",
+            Self::Inherited => "inherited",
             Self::Restored => "restored",
             Self::Replaces(_) => "replaces",
             Self::Answered => "answered",
@@ -86,6 +89,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Added => f.write_str("added"),
             Self::Adopted => f.write_str("adopted"),
+            Self::Inherited => f.write_str("goes on after an upgrade"),
             Self::Restored => f.write_str("known from before, started anew"),
             Self::Replaces(failed) => write!(f, "replaces {failed}"),
             Self::Answered => f.write_str("heartbeat answered"),

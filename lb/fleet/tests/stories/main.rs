@@ -4,6 +4,7 @@ mod adopting;
 mod choosing;
 mod failing;
 mod fresh;
+mod inheriting;
 mod joining;
 mod leaving;
 mod living;
