@@ -18,6 +18,7 @@
 //! * `GET    /api/v1/pools/{pool}/distribution`            -- how even the slots and requests are
 //! * `GET    /api/v1/config`                               -- every key with the value in force
 //! * `POST   /api/v1/reload`                               -- reads the configuration again
+//! * `POST   /api/v1/upgrade`                              -- has another binary take over
 //! * `GET    /api/v1/events`                               -- what happens to replicas, as it happens
 //! * `GET    /api/v1/openapi.json`                         -- this list with all shapes, as an OpenAPI document
 //! * `GET    /healthz`, `/readyz`, `/metrics`              -- for probes and Prometheus
@@ -43,14 +44,17 @@ pub(crate) use self::{
     access::{Access, AccessError},
     extract::BODY_BYTES_MAX,
     guard::{Caller, Door},
-    listener::{ListenerLimits, serve},
+    listener::{ListenerLimits, OpenConnections, serve},
     wire::rfc3339,
 };
 use self::{
     guard::guard,
     refusal::{Code, Dialect, Refusal},
 };
-use crate::{config::PoolConfig, events::Events, reload::Reloader, supervisor::handle::Handle};
+use crate::{
+    config::PoolConfig, events::Events, reload::Reloader, supervisor::handle::Handle,
+    upgrade::Upgrader,
+};
 use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
@@ -89,6 +93,7 @@ pub(crate) struct AdminState {
     handle: Handle,
     rules: Arc<ArcSwap<Rules>>,
     reloader: Arc<Reloader>,
+    upgrader: Arc<Upgrader>,
     metrics: Arc<RenderMetrics>,
     events: Events,
     /// A permit for each further follower of the events.
@@ -102,6 +107,7 @@ impl AdminState {
         handle: Handle,
         rules: Arc<ArcSwap<Rules>>,
         reloader: Arc<Reloader>,
+        upgrader: Arc<Upgrader>,
         metrics: Arc<RenderMetrics>,
         events: Events,
     ) -> Self {
@@ -109,6 +115,7 @@ impl AdminState {
             handle,
             rules,
             reloader,
+            upgrader,
             metrics,
             events,
             subscribers: Arc::new(Semaphore::new(v1::SUBSCRIBERS_MAX)),

@@ -1,18 +1,20 @@
 //! The only wiring: makes every part, gives each its handle, and runs them as services of one Pingora server.
 //!
 //! The process ends when the supervisor has ended, which is after the last request and the last replica; Pingora's
-//! own grace period would always be waited for in full.
+//! own grace period would always be waited for in full. One that takes over from another serves from the moment on at
+//! which it keeps the replicas.
 
 mod nursery;
 mod services;
 mod state;
 
 use std::{
+    env,
     io::Write,
     net::{SocketAddr, TcpListener},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::AtomicBool,
         mpsc::{self as blocking, RecvTimeoutError},
     },
@@ -27,16 +29,17 @@ use pingora::{
     server::{RunArgs, Server, configuration::ServerConf},
     services::background::background_service,
 };
-use tokio::sync::mpsc;
+use sd_notify::NotifyState;
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use self::{
-    nursery::{Nursery, seed},
-    services::{AdminService, ProxyService, ReloadService, Signals, SupervisorService},
+    nursery::{Known, Nursery, seed},
+    services::{AdminService, Gate, ProxyService, ReloadService, Signals, SupervisorService},
     state::remember,
 };
 use crate::{
-    admin::{self, Access, AdminState, Rules},
+    admin::{self, Access, AdminState, ListenerLimits, OpenConnections, Rules},
     banner,
     config::{ATTEMPTS_MAX, Config, Loaded},
     descriptors, events, listen,
@@ -45,7 +48,8 @@ use crate::{
     proxy::{AccessLog, Connections, Front, Ledger, Proxy},
     reload::{InForce, Reloader},
     routes::Pool,
-    supervisor::{Handle, Memory, OnReady, Supervisor},
+    supervisor::{Handle, Memory, OnBegun, OnReady, Supervisor},
+    upgrade::{Predecessor, Sockets, Stage, Upgrader, own_program},
 };
 
 /// Questions that may wait for the supervisor; more are told that it is busy.
@@ -61,12 +65,17 @@ const OVERTIME: Duration = Duration::from_secs(3);
 pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
     let began = Instant::now();
     let Loaded { config, effective, .. } = loaded.clone();
+    let program = env::current_exe().context("finding this program's own file")?;
+    let mut predecessor = Predecessor::meet(&config.cluster)?;
+    let sockets = Arc::new(Sockets::default());
+    let mut bind = |key, addr| bind(key, addr, predecessor.as_mut(), &sockets);
     let (listener, addr) = bind("listen", config.listen)?;
     let (admin_listener, admin_addr) = bind("admin.listen", config.admin.listen)?;
     info!(proxy = %addr, admin = %admin_addr, "Listening");
     privileges::warn_of_root();
     let access = Access::load(&config.admin)?;
-    let (memory, recollection) = remember(&config)?;
+    let lock = predecessor.as_mut().and_then(Predecessor::lock);
+    let (memory, recollection) = remember(&config, lock)?;
 
     let metrics = Arc::new(Metrics::new()?);
     let (handle, asks) = Handle::new(ASKS_MAX);
@@ -79,14 +88,16 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
         scribe: memory.as_ref().map(Memory::scribe),
         news: reporter,
         events: publisher.clone(),
+        program,
     };
-    let keepers = nursery.keepers(&config.pools, recollection)?;
+    let access_log = config.access_log.then(|| start_access_log(&metrics)).transpose()?;
+    let legacy = predecessor.as_mut().map(Predecessor::legacy).transpose()?;
+    let keepers = nursery.keepers(&config.pools, recollection, legacy.unwrap_or_default())?;
 
     let pools = keepers.iter().map(|it| it.pool().clone()).collect();
     let rules = Rules { pools: config.pools.clone(), access, effective };
     let in_force = InForce::new(&config, rules, pools);
     let connections = Connections::default();
-    let access_log = config.access_log.then(|| start_access_log(&metrics)).transpose()?;
     let ledger = Ledger::new(metrics.requests(), access_log.clone());
     let render = render(metrics.clone(), in_force.pools.clone(), connections.clone());
     let reloader = Arc::new(Reloader::new(
@@ -97,13 +108,30 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
         in_force.clone(),
     ));
     let rules = in_force.rules.clone();
-    let admin = admin::router(AdminState::new(handle, rules, reloader.clone(), render, events));
+    let stage = watch::Sender::new(Stage::Running);
+    let upgrader = Arc::new(Upgrader {
+        handle: handle.clone(),
+        cluster: config.cluster.clone(),
+        program: own_program().context("finding what this process was started from")?,
+        arguments: env::args_os().skip(1).collect(),
+        sockets: sockets.clone(),
+        lock: Mutex::new(memory.as_ref().map(Memory::lock).transpose()?),
+        stage: stage.clone(),
+        is_busy: AtomicBool::new(false),
+    });
+    let admin =
+        admin::router(AdminState::new(handle, rules, reloader.clone(), upgrader, render, events));
     let proxy = Proxy::new(in_force.settings.clone(), admin.clone(), ledger.clone(), seed());
 
     let forced = Arc::new(AtomicBool::new(false));
+    let operators = OpenConnections::default();
+    let is_first = predecessor.is_none();
+    let (on_begun, [proxy_gate, admin_gate]) = gates(predecessor);
     let supervisor = Supervisor {
         keepers,
-        make_keeper: Box::new(move |index, name, config| nursery.keeper(index, name, config, None)),
+        make_keeper: Box::new(move |index, name, config| {
+            nursery.keeper(index, name, config, Known::default())
+        }),
         events: publisher,
         asks,
         news,
@@ -113,7 +141,15 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
         },
         forced: forced.clone(),
         grace: config.grace_period,
+        operators_open: {
+            let operators = operators.clone();
+            Box::new(move || operators.count())
+        },
+        leaving_grace: config.upgrade_grace_period,
+        on_begun,
         on_ready: Some(greeting(addr, admin_addr, began)),
+        freezing: None,
+        is_frozen: false,
     };
     let (ended_sender, ended) = blocking::channel();
     let (closing_sender, closing) = blocking::channel();
@@ -122,24 +158,44 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
     server.bootstrap();
     let proxy = http_proxy(&server.configuration, proxy);
     let front = Front::new(proxy, in_force.settings, connections, ledger);
-    server.add_service(ProxyService::new(listener, addr, front, threads(&config)));
-    server.add_service(AdminService::new(admin_listener, admin_addr, admin, &config.admin));
+    server.add_service(ProxyService::new(listener, addr, front, threads(&config), proxy_gate));
+    server.add_service(AdminService {
+        listener: Some(admin_listener),
+        addr: admin_addr,
+        admin,
+        limits: ListenerLimits::of(&config.admin),
+        open: operators,
+        stage: stage.subscribe(),
+        gate: admin_gate,
+    });
     let supervisor = SupervisorService::new(supervisor, ended_sender);
     server.add_service(background_service("supervisor", supervisor));
     let reload = ReloadService { reloader, watch: config.watch_config };
     server.add_service(background_service("reload", reload));
-    let signals = Signals { forced, closing: closing_sender };
+    let signals = Signals { forced, stage, sockets, closing: closing_sender };
     // Its runtimes end with the process; waiting for them would be waiting out Pingora's grace period.
     thread::Builder::new()
         .name("server".to_owned())
         .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(signals) }))
         .context("starting the server's thread")?;
-    wait(&closing, &ended, config.grace_period)?;
-    if let Some(access_log) = access_log {
-        access_log.flush();
+    if is_first {
+        tell_systemd();
     }
+    let Ok(stage) = closing.recv() else { bail!("the server ended by itself") };
+    let (mut memory, mut grace) = (memory, config.grace_period);
+    if stage == Stage::HandedOver {
+        grace = config.upgrade_grace_period;
+        // Should the process that has taken over crash, the next one must find the file free.
+        if let Some(memory) = memory.take() {
+            memory.close(false);
+        }
+    }
+    wait(&ended, grace)?;
     if let Some(memory) = memory {
         memory.close(config.state_file.is_none());
+    }
+    if let Some(access_log) = access_log {
+        access_log.flush();
     }
     Ok(())
 }
@@ -148,10 +204,44 @@ fn start_access_log(metrics: &Metrics) -> anyhow::Result<AccessLog> {
     AccessLog::start(metrics.access_log_dropped()?).context("starting the access log's thread")
 }
 
-fn bind(key: &'static str, addr: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = listen::bind(key, addr)?;
+/// Listens on `configured`, by the socket of the process that hands over if it has one.
+fn bind(
+    key: &'static str,
+    configured: SocketAddr,
+    predecessor: Option<&mut Predecessor>,
+    sockets: &Sockets,
+) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = match predecessor.and_then(|it| it.socket(key, configured)) {
+        Some(listener) => listener,
+        None => listen::bind(key, configured)?,
+    };
+    sockets.add(key, configured, &listener)?;
     let addr = listener.local_addr()?;
     Ok((listener, addr))
+}
+
+/// Where another process serves, this one begins to once it keeps the replicas, and tells the other one.
+fn gates(predecessor: Option<Predecessor>) -> (Option<OnBegun>, [Gate; 2]) {
+    let Some(predecessor) = predecessor else { return (None, [None, None]) };
+    let (open_proxy, proxy) = oneshot::channel();
+    let (open_admin, admin) = oneshot::channel();
+    let on_begun = move || {
+        // Then it has ended, or is about to end this process.
+        if let Err(error) = predecessor.serving() {
+            warn!(%error, "The process that hands over does not listen");
+        }
+        // The services may have ended already.
+        let _ = open_proxy.send(());
+        let _ = open_admin.send(());
+    };
+    (Some(Box::new(on_begun)), [Some(proxy), Some(admin)])
+}
+
+/// Says that this process serves, where systemd has started it and waits for that.
+fn tell_systemd() {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        warn!(%error, "systemd could not be told that the balancer runs");
+    }
 }
 
 /// Prints what runs where, once it does.
@@ -163,15 +253,8 @@ fn greeting(proxy: SocketAddr, admin: SocketAddr, began: Instant) -> OnReady {
     })
 }
 
-/// Waits for the signal to close, then for the end of the supervisor.
-fn wait(
-    closing: &blocking::Receiver<()>,
-    ended: &blocking::Receiver<()>,
-    grace: Duration,
-) -> anyhow::Result<()> {
-    if closing.recv().is_err() {
-        bail!("the server ended by itself");
-    }
+/// Waits for the end of the supervisor, whose clients have so long.
+fn wait(ended: &blocking::Receiver<()>, grace: Duration) -> anyhow::Result<()> {
     match ended.recv_timeout(grace + OVERTIME) {
         Ok(()) => Ok(()),
         Err(RecvTimeoutError::Timeout) => {
@@ -218,7 +301,9 @@ fn server_conf(config: &Config) -> ServerConf {
         upstream_keepalive_pool_size: (descriptors::upstream_idle_max() / threads).max(1),
         // Pingora counts attempts; each pool has its own limit below this one.
         max_retries: ATTEMPTS_MAX,
-        grace_period_seconds: Some((config.grace_period + OVERTIME).as_secs()),
+        grace_period_seconds: Some(
+            (config.grace_period.max(config.upgrade_grace_period) + OVERTIME).as_secs(),
+        ),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }

@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// How long requests in progress may take to finish after SIGTERM.
     pub(crate) grace_period: Duration,
+    /// How long they may take once another process has taken over.
+    pub(crate) upgrade_grace_period: Duration,
     /// Where the wanted set is kept for a later balancer; `None` for a file that lasts until a clean end.
     pub(crate) state_file: Option<PathBuf>,
     /// Whether a change of the file is a reload.

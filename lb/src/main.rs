@@ -18,6 +18,8 @@ mod proxy;
 mod reload;
 mod routes;
 mod supervisor;
+mod tail;
+mod upgrade;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,9 @@
 //! The loop never waits for an effect: what takes time is a task that reports by [`News`].
 
 pub(crate) mod handle;
+mod handover;
 mod keeper;
+mod legacy;
 mod memory;
 mod pending;
 mod reconfigure;
@@ -26,10 +28,11 @@ use std::{
 use ringmaster_fleet::Event;
 use tokio::sync::{mpsc, watch};
 
-use self::handle::{Ask, Reconfigure};
+use self::handle::{Ask, Freeze, Question, Reconfigure};
 pub(crate) use self::{
-    handle::{AskError, Handle, PoolView, ReplicaView},
+    handle::{AskError, Frozen, Handle, PoolView, ReplicaView},
     keeper::{Keeper, KeeperParts},
+    legacy::{Legacy, PoolLegacy},
     memory::{Memory, MemoryError, Recollection, Scribe},
     run::{News, What},
 };
@@ -48,6 +51,9 @@ pub(crate) type MakeKeeper =
 /// Told what runs where.
 pub(crate) type OnReady = Box<dyn FnOnce(&[PoolView]) + Send + Sync>;
 
+/// Told that the pools are kept.
+pub(crate) type OnBegun = Box<dyn FnOnce() + Send + Sync>;
+
 /// What the loop is made of.
 pub(crate) struct Supervisor {
     pub(crate) keepers: Vec<Keeper>,
@@ -62,12 +68,23 @@ pub(crate) struct Supervisor {
     pub(crate) forced: Arc<AtomicBool>,
     /// How long they may take once the balancer closes.
     pub(crate) grace: Duration,
+    /// Connections of operators, on their own listener.
+    pub(crate) operators_open: Box<dyn Fn() -> usize + Send + Sync>,
+    /// How long clients may take once another process has taken over.
+    pub(crate) leaving_grace: Duration,
+    /// Called once, when it is known what an earlier balancer left, and routes lead to what of it serves.
+    pub(crate) on_begun: Option<OnBegun>,
     /// Called once, when the balancer is ready.
     pub(crate) on_ready: Option<OnReady>,
+    /// Whoever waits for it to stand still.
+    pub(crate) freezing: Option<Freeze>,
+    /// Whether it stands still.
+    pub(crate) is_frozen: bool,
 }
 
 impl Supervisor {
-    /// Runs until `shutdown`, then until the last client and the last replica are gone.
+    /// Runs until `shutdown`, then until the last client and the last replica are gone; or until another process takes
+    /// over, then until the last client is gone.
     pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
         self.keepers.iter().for_each(Keeper::begin);
         let mut ready_since = None;
@@ -81,7 +98,11 @@ impl Supervisor {
                 Some(ask) = self.asks.recv() => self.answer(ask),
             }
             self.drop_empty();
+            self.report_begun();
             self.report_ready(&mut ready_since);
+            if self.stand_still().await {
+                return self.leave().await;
+            }
         }
         self.close().await;
     }
@@ -89,8 +110,10 @@ impl Supervisor {
     fn next_wakeup(&self, ready_since: Option<Instant>) -> Option<Instant> {
         let patience =
             ready_since.filter(|_| self.on_ready.is_some()).map(|it| it + READY_PATIENCE);
+        let settled = self.freezing.as_ref().map(|it| it.until);
         let now = Instant::now();
-        self.keepers.iter().filter_map(|it| it.next_wakeup(now)).chain(patience).min()
+        let of_keepers = self.keepers.iter().filter_map(|it| it.next_wakeup(now));
+        of_keepers.chain(patience).chain(settled).min()
     }
 
     fn tick(&mut self) {
@@ -107,6 +130,15 @@ impl Supervisor {
 
     fn answer(&mut self, ask: Ask) {
         match ask {
+            Ask::Pool { question: question @ Question::Apply { .. }, .. }
+                if self.is_upgrading() =>
+            {
+                question.refuse(AskError::Upgrading);
+            }
+            Ask::Reconfigure(Reconfigure { answer, .. }) if self.is_upgrading() => {
+                drop(answer.send(Err(AskError::Upgrading)));
+            }
+            Ask::Freeze(freeze) => self.freeze(freeze),
             Ask::Pool { pool, question } => match self.keeper_of(&pool) {
                 Some(keeper) => keeper.answer(Instant::now(), question),
                 None => question.refuse(AskError::UnknownPool(pool)),
@@ -120,6 +152,14 @@ impl Supervisor {
 
     fn keeper_of(&mut self, pool: &str) -> Option<&mut Keeper> {
         self.keepers.iter_mut().find(|it| it.name() == pool && !it.is_retired())
+    }
+
+    fn report_begun(&mut self) {
+        if self.keepers.iter().all(Keeper::has_begun)
+            && let Some(on_begun) = self.on_begun.take()
+        {
+            on_begun();
+        }
     }
 
     /// Ready is: a replica of every pool serves, and the others do too or were given a moment.

@@ -82,8 +82,13 @@ impl Note {
             Change::Remove { n, hosts } => format!("remove {n}{}", named(hosts)),
             Change::Restart { name } => format!("restart {name}"),
         };
+        self.say(format!("{pool}: {change}"));
+    }
+
+    /// What is asked for, of the whole balancer.
+    pub(super) fn say(&self, change: String) {
         // A request makes one change.
-        let _ = self.0.set(format!("{pool}: {change}"));
+        let _ = self.0.set(change);
     }
 }
 

@@ -179,6 +179,8 @@ impl From<AskError> for Failure {
             | AskError::Emptying(_)
             | AskError::NotBegun(_)
             | AskError::NotAgreed(_)
+            | AskError::Unsettled(_)
+            | AskError::Upgrading
             | AskError::Stopped => return Self(error.into()),
         };
         Self(Refusal::bad_request(words))

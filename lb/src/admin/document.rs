@@ -133,6 +133,9 @@ pub(super) struct OfChange;
 /// Why the configuration was not put in place.
 pub(super) struct OfReload;
 
+/// Why the balancer was not upgraded.
+pub(super) struct OfUpgrade;
+
 /// Why events cannot be followed.
 pub(super) struct OfEvents;
 
@@ -157,5 +160,6 @@ refused! {
         BadRequest, UnknownPool, UnknownReplica, TooSlow, FleetChanged, TooLarge, NotStarted, Busy, Stopped,
     ];
     OfReload: V1 [BadConfig, BadRequest, Busy, Stopped];
+    OfUpgrade: V1 [BadRequest, Busy, CannotUpgrade, Stopped, TooLarge, TooSlow, UpgradeFailed];
     OfEvents: V1 [BadRequest, Busy];
 }

@@ -3,7 +3,7 @@
 //! A message is one line of bounded length whatever the client sent, as it ends up in logs and terminals.
 
 use super::wire;
-use crate::{reload::ReloadError, supervisor::handle::AskError};
+use crate::{reload::ReloadError, supervisor::handle::AskError, upgrade::UpgradeError};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -26,6 +26,7 @@ pub(super) enum Code {
     BadConfig,
     BadRequest,
     Busy,
+    CannotUpgrade,
     FleetChanged,
     Forbidden,
     LockedOut,
@@ -39,6 +40,7 @@ pub(super) enum Code {
     Unauthorized,
     UnknownPool,
     UnknownReplica,
+    UpgradeFailed,
 }
 
 impl Code {
@@ -52,12 +54,12 @@ impl Code {
         match self {
             Self::BadConfig | Self::BadRequest | Self::NotKeyed => StatusCode::BAD_REQUEST,
             Self::Busy | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-            Self::FleetChanged => StatusCode::CONFLICT,
+            Self::CannotUpgrade | Self::FleetChanged => StatusCode::CONFLICT,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::LockedOut => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound | Self::UnknownPool | Self::UnknownReplica => StatusCode::NOT_FOUND,
-            Self::NotStarted => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotStarted | Self::UpgradeFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -148,7 +150,9 @@ impl From<AskError> for Refusal {
             AskError::Busy
             | AskError::Emptying(_)
             | AskError::NotBegun(_)
-            | AskError::NotAgreed(_) => Code::Busy,
+            | AskError::NotAgreed(_)
+            | AskError::Upgrading => Code::Busy,
+            AskError::Unsettled(_) => Code::CannotUpgrade,
             AskError::Stopped => Code::Stopped,
         };
         Self::new(code, error.to_string())
@@ -170,6 +174,19 @@ impl From<ReloadError> for Refusal {
         };
         let faults = faults.iter().map(|it| one_line(it)).collect();
         Self { faults, ..Self::new(Code::BadConfig, message) }
+    }
+}
+
+impl From<UpgradeError> for Refusal {
+    fn from(error: UpgradeError) -> Self {
+        let code = match error {
+            UpgradeError::Supervisor(error) => return error.into(),
+            UpgradeError::UnderWay | UpgradeError::ProcessOne => Code::CannotUpgrade,
+            UpgradeError::Closing => Code::Stopped,
+            UpgradeError::Program(_) => Code::BadRequest,
+            UpgradeError::Failed { .. } => Code::UpgradeFailed,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

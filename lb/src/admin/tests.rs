@@ -14,13 +14,15 @@ use crate::{
     config::{Config, Loaded},
     metrics::Metrics,
     reload::{InForce, Reloader},
+    upgrade::Stage,
 };
 use axum::{body::Body, http::HeaderMap};
 use http::Request;
 use http_body_util::BodyExt;
 use ringmaster_fleet::Algorithm;
 use serde_json::{Value, json};
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, sync::Mutex};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 const LOCAL: &str = "127.0.0.1";
@@ -71,7 +73,17 @@ impl Api {
         let rules = in_force.rules.clone();
         let reloader = Reloader::new(path, loaded, handle.clone(), all_metrics, in_force);
         let (reloader, metrics) = (Arc::new(reloader), Arc::new(metrics));
-        let state = AdminState::new(handle, rules, reloader, metrics, events);
+        let upgrader = Arc::new(Upgrader {
+            handle: handle.clone(),
+            cluster: routed.cluster,
+            program: "/no/such/program".into(),
+            arguments: Vec::new(),
+            sockets: Arc::default(),
+            lock: Mutex::default(),
+            stage: watch::Sender::new(Stage::Running),
+            is_busy: AtomicBool::new(false),
+        });
+        let state = AdminState::new(handle, rules, reloader, upgrader, metrics, events);
         Self(router(state))
     }
 

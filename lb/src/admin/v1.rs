@@ -7,6 +7,7 @@ mod changes;
 mod events;
 mod explain;
 mod settings;
+mod upgrade;
 
 pub(super) use self::events::SUBSCRIBERS_MAX;
 use self::explain::explain;
@@ -61,6 +62,7 @@ pub(super) fn routes() -> OpenApiRouter<AdminState> {
         .routes(routes!(events::events))
         .routes(routes!(settings::config))
         .routes(routes!(settings::reload))
+        .routes(routes!(upgrade::upgrade))
 }
 
 /// Every pool.

@@ -49,6 +49,17 @@ pub(super) struct Reloaded {
     pub(super) needs_restart: Vec<String>,
 }
 
+/// Who has taken over.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Upgraded {
+    /// The process that serves from now on.
+    pub(super) pid: u32,
+    /// Of its binary.
+    pub(super) version: String,
+    /// The process that answers this. It ends with its last requests.
+    pub(super) predecessor: u32,
+}
+
 /// A fault, as v1 tells it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Error<'a> {

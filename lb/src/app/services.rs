@@ -19,26 +19,28 @@ use pingora::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::Mutex,
+    sync::{Mutex, oneshot, watch},
     time::sleep,
 };
 use tracing::{info, warn};
 
 use crate::{
-    admin::{self, ListenerLimits},
-    config::AdminConfig,
+    admin::{self, ListenerLimits, OpenConnections},
     proxy::Front,
     reload::Reloader,
     supervisor::Supervisor,
+    upgrade::{self, Sockets, Stage},
 };
 
 /// How often the configuration is looked at, if it is watched.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Ends the server on SIGTERM or SIGINT; a second one forces what still runs.
+/// Ends the server on SIGTERM or SIGINT, or when another process has taken over; a further signal forces what still runs.
 pub(super) struct Signals {
     pub(super) forced: Arc<AtomicBool>,
-    pub(super) closing: mpsc::Sender<()>,
+    pub(super) stage: watch::Sender<Stage>,
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) closing: mpsc::Sender<Stage>,
 }
 
 #[async_trait]
@@ -50,13 +52,18 @@ impl ShutdownSignalWatch for Signals {
             warn!("Signals cannot be received; the balancer ends");
             return ShutdownSignal::FastShutdown;
         };
+        let mut stage = self.stage.subscribe();
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = stage.wait_for(|it| *it == Stage::HandedOver) => {}
         }
-        info!("Closing: no new connections; a second signal ends requests in progress");
+        if upgrade::leave(&self.stage, Stage::Closing) {
+            info!("Closing: no new connections; a second signal ends requests in progress");
+        }
+        self.sockets.close();
         // Fails only if the main thread has ended, and the process with it.
-        let _ = self.closing.send(());
+        let _ = self.closing.send(*stage.borrow());
         let forced = self.forced.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -75,6 +82,18 @@ pub(super) struct ProxyService {
     addr: String,
     inner: listening::Service<Front>,
     threads: usize,
+    gate: Gate,
+}
+
+/// Opens when this process has taken over from another; `None` where there is none.
+pub(super) type Gate = Option<oneshot::Receiver<()>>;
+
+/// False if it will not open.
+async fn opened(gate: &mut Gate) -> bool {
+    match gate.take() {
+        Some(gate) => gate.await.is_ok(),
+        None => true,
+    }
 }
 
 impl ProxyService {
@@ -83,13 +102,14 @@ impl ProxyService {
         addr: SocketAddr,
         front: Front,
         threads: usize,
+        gate: Gate,
     ) -> Self {
         let addr = addr.to_string();
         let mut inner = listening::Service::new("proxy".to_owned(), front);
         // Heads and bodies are read into buffers of their own: 64 KiB more for each connection would only be copied from.
         let unread = L4BufferSettings::default().read(0);
         inner.add_listener(ListenerConfig::tcp(&addr).l4_buffer(unread));
-        Self { listener: Some(listener), addr, inner, threads }
+        Self { listener: Some(listener), addr, inner, threads, gate }
     }
 }
 
@@ -101,6 +121,9 @@ impl Service for ProxyService {
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
+        if !opened(&mut self.gate).await {
+            return;
+        }
         // Pingora looks for a socket among those inherited from an older process before it binds its own.
         if let (Some(listener), Some(fds)) = (self.listener.take(), &fds) {
             fds.lock().add(self.addr.clone(), listener.into_raw_fd());
@@ -117,31 +140,36 @@ impl Service for ProxyService {
     }
 }
 
-/// The operator's listener. It answers until the process ends, so that a drain can be watched.
+/// The operator's listener. It answers until the process ends, so that a drain can be watched; or until another process
+/// answers there.
 pub(super) struct AdminService {
-    listener: Option<TcpListener>,
-    addr: SocketAddr,
-    admin: axum::Router,
-    limits: ListenerLimits,
-}
-
-impl AdminService {
-    pub(super) fn new(
-        listener: TcpListener,
-        addr: SocketAddr,
-        admin: axum::Router,
-        config: &AdminConfig,
-    ) -> Self {
-        Self { listener: Some(listener), addr, admin, limits: ListenerLimits::of(config) }
-    }
+    pub(super) listener: Option<TcpListener>,
+    pub(super) addr: SocketAddr,
+    pub(super) admin: axum::Router,
+    pub(super) limits: ListenerLimits,
+    pub(super) open: OpenConnections,
+    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) gate: Gate,
 }
 
 #[async_trait]
 impl Service for AdminService {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
         let Some(listener) = self.listener.take() else { return };
+        if !opened(&mut self.gate).await {
+            return;
+        }
+        let mut stage = self.stage.clone();
+        let handed_over = async move {
+            if stage.wait_for(|it| *it == Stage::HandedOver).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => admin::serve(listener, self.admin.clone(), self.limits).await,
+            Ok(listener) => {
+                let open = self.open.clone();
+                admin::serve(listener, self.admin.clone(), self.limits, open, handed_over).await;
+            }
             Err(error) => warn!(addr = %self.addr, %error, "The admin listener failed"),
         }
     }

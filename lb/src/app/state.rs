@@ -1,6 +1,6 @@
 //! The state file: where it is, and what an earlier balancer wrote there.
 
-use std::{env, path::PathBuf};
+use std::{env, fs::File, path::PathBuf};
 
 use tracing::warn;
 
@@ -10,15 +10,20 @@ use crate::{
 };
 
 /// The state file, and what an earlier balancer wrote there.
-pub(super) fn remember(config: &Config) -> anyhow::Result<(Option<Memory>, Recollection)> {
+///
+/// `held` is the lock of a process that hands over.
+pub(super) fn remember(
+    config: &Config,
+    held: Option<File>,
+) -> anyhow::Result<(Option<Memory>, Recollection)> {
     if let Some(path) = &config.state_file {
-        let (memory, recollection) = Memory::open(path, &config.cluster)?;
+        let (memory, recollection) = Memory::open(path, &config.cluster, held)?;
         return Ok((Some(memory), recollection));
     }
     let Some(path) = runtime_file(config.admin.listen.port()) else {
         return Ok((None, Recollection::new()));
     };
-    match Memory::open(&path, &config.cluster) {
+    match Memory::open(&path, &config.cluster, held) {
         Ok((memory, recollection)) => Ok((Some(memory), recollection)),
         // Nobody asked for this file; a container with a read-only root has no room for it, and labels instead.
         Err(error @ MemoryError::Io { .. }) => {

@@ -55,6 +55,13 @@ pub(super) struct Reloaded {
 }
 
 #[derive(Deserialize)]
+pub(super) struct Upgraded {
+    pub(super) pid: u32,
+    pub(super) version: String,
+    pub(super) predecessor: u32,
+}
+
+#[derive(Deserialize)]
 pub(super) struct Plan {
     pub(super) before: BTreeMap<String, f64>,
     pub(super) after: BTreeMap<String, f64>,

@@ -22,6 +22,9 @@ use super::{
 /// A reload waits for no replica.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the balancer may take to say that an upgrade was late.
+const UPGRADE_MARGIN: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Lists the replicas of a pool.
@@ -70,6 +73,22 @@ pub(super) enum Command {
         /// Shows what would change, and changes nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Prints the API's JSON as it is.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Has another binary take over while requests are served; if it does not, the balancer goes on as it was.
+    Upgrade {
+        /// The program; without one, that which the balancer was started from.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        /// How long it may take until it has taken over.
+        #[arg(
+            long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3600)
+        )]
+        timeout: u32,
         /// Prints the API's JSON as it is.
         #[arg(long)]
         json: bool,
@@ -176,6 +195,17 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let answer = client.ask(Method::POST, &path, String::new(), RELOAD_PATIENCE).await?;
             let target = Target { client, base: String::new(), json };
             target.print(&answer, render::reloaded)
+        }
+        Command::Upgrade { binary, timeout, json, reach } => {
+            // The balancer has a working directory of its own.
+            let binary = binary.map(std::path::absolute).transpose();
+            let binary = binary.map_err(|error| Failure::Usage(format!("--binary: {error}")))?;
+            let client = reach.client(Admin::default())?;
+            let body = json!({ "binary": binary, "timeout_s": timeout }).to_string();
+            let patience = Duration::from_secs(timeout.into()) + UPGRADE_MARGIN;
+            let answer = client.ask(Method::POST, "/api/v1/upgrade", body, patience).await?;
+            let target = Target { client, base: String::new(), json };
+            target.print(&answer, render::upgraded)
         }
         Command::Events { since, json, reach } => {
             follow::follow(&reach.client(Admin::default())?, since, json).await

@@ -3,7 +3,9 @@
 use std::{fmt::Write, iter};
 
 use super::{
-    answers::{Event, Explain, Gap, LastExit, Plan, Pool, Reload, Reloaded, Replica, Replicas},
+    answers::{
+        Event, Explain, Gap, LastExit, Plan, Pool, Reload, Reloaded, Replica, Replicas, Upgraded,
+    },
     text::{columns, or_dash, percent, printable},
 };
 
@@ -77,6 +79,14 @@ fn differences(Reloaded { changed, needs_restart }: &Reloaded) -> impl Iterator<
     let late = (!needs_restart.is_empty())
         .then(|| format!("needs a new start: {}", printable(&needs_restart.join(", "))));
     iter::once(changed).chain(late)
+}
+
+/// Who has taken over.
+pub(super) fn upgraded(Upgraded { pid, version, predecessor }: Upgraded) -> String {
+    format!(
+        "process {pid} serves: {}; process {predecessor} ends with its last requests\n",
+        printable(&version)
+    )
 }
 
 /// What a change would move.

@@ -35,6 +35,7 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     let listen = file.text("listen", listen, &forms::LISTEN);
     let threads = file.number("threads", 0, 0..=THREADS_MAX);
     let grace_period = file.duration("grace_period_ms", Duration::from_secs(10));
+    let upgrade_grace_period = file.duration("upgrade_grace_period_ms", Duration::from_secs(600));
     let state_file = file.text("state_file", None, &forms::FILE);
     let watch_config = file.flag("watch_config", false);
     let access_log = file.flag("access_log", false);
@@ -53,6 +54,7 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
         listen,
         threads,
         grace_period,
+        upgrade_grace_period,
         state_file,
         watch_config,
         access_log,

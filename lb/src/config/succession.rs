@@ -12,6 +12,12 @@ impl Config {
         keep(&mut kept, "listen", &self.listen, &mut next.listen);
         keep(&mut kept, "threads", &self.threads, &mut next.threads);
         keep(&mut kept, "grace_period_ms", &self.grace_period, &mut next.grace_period);
+        keep(
+            &mut kept,
+            "upgrade_grace_period_ms",
+            &self.upgrade_grace_period,
+            &mut next.upgrade_grace_period,
+        );
         keep(&mut kept, "state_file", &self.state_file, &mut next.state_file);
         keep(&mut kept, "watch_config", &self.watch_config, &mut next.watch_config);
         keep(&mut kept, "access_log", &self.access_log, &mut next.access_log);
@@ -66,6 +72,7 @@ mod tests {
             listen: 127.0.0.1:1
             threads: 3
             grace_period_ms: 7
+            upgrade_grace_period_ms: 7
             state_file: /x
             watch_config: true
             cluster: other
@@ -84,6 +91,7 @@ mod tests {
             "listen",
             "threads",
             "grace_period_ms",
+            "upgrade_grace_period_ms",
             "state_file",
             "watch_config",
             "access_log",

@@ -34,9 +34,16 @@ impl Provider for Fixed {
         }
     }
 
-    /// None: to begin probing anew is all there is to take over.
-    async fn find(&self, _: &[Remembered]) -> anyhow::Result<Vec<Found>> {
-        Ok(Vec::new())
+    /// Those that are still where they were.
+    async fn find(&self, remembered: &[Remembered]) -> anyhow::Result<Vec<Found>> {
+        let addresses = self.0.load();
+        let found = |it: &Remembered| {
+            let started = it.started.filter(|started| {
+                addresses.get(&it.spec.host.name).is_some_and(|addr| *addr == started.addr)
+            })?;
+            Some(Found { spec: it.spec.clone(), started, outdated: false })
+        };
+        Ok(remembered.iter().filter_map(found).collect())
     }
 
     async fn spawn(&self, spec: &Spec) -> Result<Started, Exit> {

@@ -6,7 +6,6 @@
 //! an earlier balancer started is nobody's child here; `adopted.rs` keeps those.
 
 mod adopted;
-mod tail;
 
 use std::{
     collections::HashMap,
@@ -29,9 +28,11 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-use self::tail::Tail;
 use super::{Ending, Found, ProcessId, Provider, Remembered, Spec, Started, failure};
-use crate::config::ProviderConfig;
+use crate::{
+    config::ProviderConfig,
+    tail::{self, Tail},
+};
 
 /// A replica that hears no heartbeat for this long ends itself, so that none is ever orphaned.
 const UNWATCHED_S: u32 = 15;
@@ -182,9 +183,10 @@ async fn keep(
 ) -> std::io::Result<ExitStatus> {
     let ending = tokio::select! {
         status = child.wait() => return status,
-        ending = endings.recv() => ending,
+        // Nobody is left who could ask for its end if this is closed: others keep the process now.
+        Some(ending) = endings.recv() => ending,
     };
-    if let Some(Ending::Graceful(grace)) = ending {
+    if let Ending::Graceful(grace) = ending {
         terminate(&child);
         if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
             return status;

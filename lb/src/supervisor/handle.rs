@@ -1,12 +1,18 @@
 //! How others reach the supervisor: a bounded inbox, and an answer for each question.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ringmaster_fleet::{
     AddError, Exit, Host, Incarnation, PhaseName, Plan, RemoveError, ReplicaName, Table, TableError,
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::legacy::Legacy;
 use crate::{config::PoolConfig, events::Reloaded, routes::Pool};
 
 /// A change of a pool's wanted set, as an operator asks for it.
@@ -95,6 +101,11 @@ pub(crate) enum AskError {
     /// Changes wait for that; with what stands in the way, if anything is known to.
     #[error("replicas of an earlier balancer are still being looked for{}; try again", because(.0))]
     NotBegun(Option<String>),
+    /// Something under way keeps the replicas from being handed over.
+    #[error("{0}; try again once that is done")]
+    Unsettled(String),
+    #[error("the balancer is being upgraded; try again")]
+    Upgrading,
     #[error("the balancer is shutting down")]
     Stopped,
 }
@@ -109,6 +120,8 @@ pub(crate) enum Ask {
     Pool { pool: String, question: Question },
     /// About all of them.
     Reconfigure(Reconfigure),
+    /// Stand still, so that another process can go on.
+    Freeze(Freeze),
 }
 
 /// Called with what requests see of all pools, before any is let go.
@@ -121,6 +134,28 @@ pub(crate) struct Reconfigure {
     pub(crate) reloaded: Reloaded,
     pub(crate) publish: Publish,
     pub(crate) answer: oneshot::Sender<Result<(), AskError>>,
+}
+
+/// Take no more changes, and stand still once none is under way.
+pub(crate) struct Freeze {
+    /// When to give up.
+    pub(crate) until: Instant,
+    pub(crate) answer: oneshot::Sender<Result<Frozen, AskError>>,
+}
+
+/// A supervisor that stands still: it starts nothing and ends nothing, and takes no changes. When this is dropped, it
+/// goes on.
+pub(crate) struct Frozen {
+    pub(crate) legacy: Legacy,
+    pub(super) leave: oneshot::Sender<()>,
+}
+
+impl Frozen {
+    /// Another process keeps the replicas from now on: the supervisor never touches them again.
+    pub(crate) fn leave(self) {
+        // A supervisor that stands still ends only by this.
+        let _ = self.leave.send(());
+    }
 }
 
 /// What is asked; each kind carries the way back.
@@ -184,6 +219,11 @@ impl Handle {
         expected: Option<u64>,
     ) -> Result<PoolView, AskError> {
         self.ask(pool, |answer| Question::Apply { change, expected, answer }).await
+    }
+
+    /// Has the supervisor stand still once no change is under way, at the latest at `until`.
+    pub(crate) async fn freeze(&self, until: Instant) -> Result<Frozen, AskError> {
+        self.send(|answer| Ask::Freeze(Freeze { until, answer })).await
     }
 
     /// Goes on with `pools` and no others. If anything stands in the way of one, nothing is changed.

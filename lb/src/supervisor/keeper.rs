@@ -4,6 +4,7 @@
 //! command of the step is carried out: no request goes to a replica whose end was asked for.
 
 mod change;
+mod handover;
 mod publish;
 mod reconfigure;
 mod recovery;
@@ -18,12 +19,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringmaster_fleet::{Command, Event, Fleet, Incarnation, Phase, ReplicaName, Table, TableError};
+use ringmaster_fleet::{
+    Command, Event, Fleet, Incarnation, Limits, Phase, Replica, ReplicaName, Table,
+};
 use tokio::sync::{mpsc, watch};
 
-use self::{recovery::Failure, shared::Agreement};
+use self::{handover::Received, recovery::Failure, shared::Agreement};
 use super::{
     handle::{Change, Question},
+    legacy::PoolLegacy,
     memory::Scribe,
     pending::Pending,
     run::{News, Reporter, Run, What},
@@ -56,6 +60,8 @@ pub(crate) struct KeeperParts {
     pub(crate) scribe: Option<Scribe>,
     /// What an earlier balancer wrote down of this pool.
     pub(crate) remembered: Option<Vec<Remembered>>,
+    /// The pool as another process of this balancer hands it over; it knows better than what was written down.
+    pub(crate) legacy: Option<PoolLegacy>,
     /// What chance in the fleet follows from.
     pub(crate) seed: u64,
 }
@@ -81,6 +87,8 @@ pub(crate) struct Keeper {
     scribe: Option<Scribe>,
     /// What an earlier balancer wrote down; `None` if there is no such thing.
     remembered: Option<Vec<Remembered>>,
+    /// Replicas that were handed over, until it is known that they run.
+    inherited: HashMap<ReplicaName, Replica>,
     /// What was written down last.
     written: Option<Vec<Remembered>>,
     /// Whether it is known what an earlier balancer left.
@@ -99,7 +107,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(parts: KeeperParts) -> Result<Self, TableError> {
+    pub(crate) fn new(parts: KeeperParts) -> anyhow::Result<Self> {
         let KeeperParts {
             index,
             config,
@@ -110,11 +118,30 @@ impl Keeper {
             news,
             scribe,
             remembered,
+            legacy,
             seed,
         } = parts;
+        // What is configured address by address needs no memory.
+        let remembered = remembered.filter(|_| provider.names().is_none() && !provider.is_shared());
+        let mut limits = config.limits.clone();
+        let (mut version, mut floor) = (0, Incarnation::default());
+        let (remembered, inherited) = match legacy {
+            None => (remembered, HashMap::new()),
+            Some(legacy) => {
+                (version, floor) = (legacy.version, legacy.floor());
+                let Received { remembered, replicas } =
+                    Received::new(legacy).map_err(anyhow::Error::msg)?;
+                // As after a reload: where fewer are allowed now, those that are there stay.
+                let replicas_max = limits.replicas_max.max(replicas.len());
+                limits = Limits { replicas_max, ..limits };
+                (Some(remembered), replicas)
+            }
+        };
+        let mut fleet = Fleet::new(limits, seed);
+        fleet.count_on(version, floor);
         Ok(Self {
             name: writer.pool().name.clone(),
-            fleet: Fleet::new(config.limits.clone(), seed),
+            fleet,
             table: Arc::new(Table::build(&config.algorithm, [])?),
             upstreams: HashMap::new(),
             runs: HashMap::new(),
@@ -124,8 +151,8 @@ impl Keeper {
             reporter: Reporter { pool: index, news },
             // What several balancers keep is remembered where all can read it.
             scribe: scribe.filter(|_| !provider.is_shared()),
-            // What is configured address by address needs no memory.
-            remembered: remembered.filter(|_| provider.names().is_none() && !provider.is_shared()),
+            remembered,
+            inherited,
             written: None,
             begun: false,
             outdated: VecDeque::new(),

@@ -16,6 +16,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::provider::{ProcessId, Remembered, Spec, Started};
@@ -47,8 +48,13 @@ pub(crate) enum MemoryError {
 /// The replicas of each pool that was known.
 pub(crate) type Recollection = BTreeMap<String, Vec<Remembered>>;
 
-/// A pool and its replicas; none if it is to be forgotten.
-type Note = (String, Option<Vec<Remembered>>);
+/// What the writer is told.
+enum Note {
+    /// A pool and its replicas; none if it is to be forgotten.
+    Pool(String, Option<Vec<Remembered>>),
+    /// Answer once everything before this is written.
+    Flush(oneshot::Sender<()>),
+}
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +66,7 @@ struct Document {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+pub(super) struct Entry {
     name: String,
     number: u32,
     incarnation: u64,
@@ -73,8 +79,8 @@ pub(crate) struct Memory {
     changes: mpsc::Sender<Note>,
     writer: JoinHandle<()>,
     path: PathBuf,
-    /// Unlocked when it is closed.
-    _lock: File,
+    /// Unlocked when it is closed by every process that has it.
+    lock: File,
 }
 
 /// The way for a keeper to the file.
@@ -85,19 +91,32 @@ impl Scribe {
     /// Writes down a pool's replicas, soon. Of several in a row only the last may be written.
     pub(crate) fn note(&self, pool: &str, replicas: Vec<Remembered>) {
         // Fails only if the writer has ended, and with it the balancer.
-        let _ = self.0.send((pool.to_owned(), Some(replicas)));
+        let _ = self.0.send(Note::Pool(pool.to_owned(), Some(replicas)));
     }
 
     /// As if the pool had never been.
     pub(crate) fn forget(&self, pool: &str) {
         // As above.
-        let _ = self.0.send((pool.to_owned(), None));
+        let _ = self.0.send(Note::Pool(pool.to_owned(), None));
+    }
+
+    /// Waits until everything is written that was noted before.
+    pub(crate) async fn flush(&self) {
+        let (answer, flushed) = oneshot::channel();
+        // As above, and then there is nothing to wait for.
+        let _ = self.0.send(Note::Flush(answer));
+        let _ = flushed.await;
     }
 }
 
 impl Memory {
-    /// Takes the file over, and what it says.
-    pub(crate) fn open(path: &Path, cluster: &str) -> Result<(Self, Recollection), MemoryError> {
+    /// Takes the file over, and what it says. `held` is the lock of a process that hands over, which is as good as one
+    /// of our own if it is that of the same file.
+    pub(crate) fn open(
+        path: &Path,
+        cluster: &str,
+        held: Option<File>,
+    ) -> Result<(Self, Recollection), MemoryError> {
         let failed = |error| MemoryError::Io { path: path.to_owned(), error };
         if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
@@ -106,11 +125,14 @@ impl Memory {
                 return Err(MemoryError::ForeignFolder { path: path.to_owned(), owner });
             }
         }
-        let lock = options().open(beside(path, "lock")).map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => MemoryError::Locked { path: path.to_owned() },
-            TryLockError::Error(error) => failed(error),
-        })?;
+        let mut lock = options().open(beside(path, "lock")).map_err(failed)?;
+        match held.filter(|held| is_same(held, &lock)) {
+            Some(held) => lock = held,
+            None => lock.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => MemoryError::Locked { path: path.to_owned() },
+                TryLockError::Error(error) => failed(error),
+            })?,
+        }
         let known = read(path, cluster)?;
         let (changes, inbox) = mpsc::channel();
         let writer = thread::Builder::new()
@@ -120,7 +142,12 @@ impl Memory {
                 move || write_all(&path, &cluster, pools, &inbox)
             })
             .map_err(failed)?;
-        Ok((Self { changes, writer, path: path.to_owned(), _lock: lock }, known))
+        Ok((Self { changes, writer, path: path.to_owned(), lock }, known))
+    }
+
+    /// The lock, for a process that this one hands over to: it stays locked until both have closed it.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        self.lock.try_clone()
     }
 
     pub(crate) fn scribe(&self) -> Scribe {
@@ -160,6 +187,11 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
+fn is_same(one: &File, other: &File) -> bool {
+    let id = |file: &File| file.metadata().map(|it| (it.dev(), it.ino())).ok();
+    id(one).is_some_and(|one| Some(one) == id(other))
+}
+
 fn read(path: &Path, cluster: &str) -> Result<Recollection, MemoryError> {
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -188,14 +220,25 @@ fn read(path: &Path, cluster: &str) -> Result<Recollection, MemoryError> {
 
 fn write_all(path: &Path, cluster: &str, mut known: Recollection, inbox: &mpsc::Receiver<Note>) {
     while let Ok(note) = inbox.recv() {
-        for (pool, replicas) in std::iter::once(note).chain(inbox.try_iter()) {
-            match replicas {
-                Some(replicas) => drop(known.insert(pool, replicas)),
-                None => drop(known.remove(&pool)),
+        let mut flushed = Vec::new();
+        let mut is_new = false;
+        for note in std::iter::once(note).chain(inbox.try_iter()) {
+            match note {
+                Note::Pool(pool, Some(replicas)) => drop(known.insert(pool, replicas)),
+                Note::Pool(pool, None) => drop(known.remove(&pool)),
+                Note::Flush(answer) => {
+                    flushed.push(answer);
+                    continue;
+                }
             }
+            is_new = true;
         }
-        if let Err(error) = write(path, cluster, &known) {
+        if is_new && let Err(error) = write(path, cluster, &known) {
             error!(path = %path.display(), %error, "The state file cannot be written");
+        }
+        // Whoever asked may have gone away.
+        for answer in flushed {
+            let _ = answer.send(());
         }
     }
 }
@@ -262,7 +305,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Result<(Memory, Recollection), MemoryError> {
-        Memory::open(path, "default")
+        Memory::open(path, "default", None)
     }
 
     #[test]
@@ -316,5 +359,25 @@ mod tests {
         assert!(matches!(open(&path), Err(MemoryError::Locked { .. })));
         first.close(false);
         assert!(open(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_was_handed_over_is_never_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let (first, _) = open(&path).unwrap();
+        first.scribe().note("default", vec![replica("S1", true)]);
+        first.scribe().flush().await;
+        let lock = first.lock().unwrap();
+        let (second, known) = Memory::open(&path, "default", Some(lock)).unwrap();
+        assert_eq!(known["default"], [replica("S1", true)]);
+        first.close(false);
+        assert!(matches!(open(&path), Err(MemoryError::Locked { .. })), "the second one has it");
+        second.close(false);
+        let (third, _) = open(&path).unwrap();
+        let foreign = File::create(folder.path().join("other.lock")).unwrap();
+        let refused = Memory::open(&path, "default", Some(foreign));
+        assert!(matches!(refused, Err(MemoryError::Locked { .. })), "it is that of another file");
+        third.close(true);
     }
 }

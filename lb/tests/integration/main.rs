@@ -27,3 +27,4 @@ mod spawner;
 mod story;
 mod streaming;
 mod swarm;
+mod upgrade;

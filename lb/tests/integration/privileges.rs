@@ -55,6 +55,9 @@ fn the_unit_is_a_sandbox() {
     let sections: BTreeSet<_> = settings.iter().map(|(section, ..)| *section).collect();
     assert_eq!(sections, BTreeSet::from(["Install", "Service", "Unit"]));
     for (key, value) in [
+        // So that systemd follows an upgrade to the new process.
+        ("Type", "notify"),
+        ("NotifyAccess", "main"),
         ("User", "ringmaster"),
         ("NoNewPrivileges", "yes"),
         ("CapabilityBoundingSet", ""),

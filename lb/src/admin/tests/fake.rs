@@ -1,7 +1,7 @@
 //! A supervisor that owns real fleets and tables, and whose replicas obey at once.
 
 use crate::supervisor::handle::{
-    Ask, AskError, Change, Handle, Planned, PoolView, Question, Reconfigure, ReplicaView,
+    Ask, AskError, Change, Freeze, Handle, Planned, PoolView, Question, Reconfigure, ReplicaView,
 };
 use ringmaster_fleet::{
     Algorithm, Command, Event, Fleet, Limits, Member, Phase, PhaseName, Plan, ReplicaName, Table,
@@ -34,6 +34,7 @@ pub(super) fn start<const N: usize>(pools: [(&str, Algorithm, usize); N]) -> Han
                     None => refuse(question, pool),
                 },
                 Ask::Reconfigure(Reconfigure { answer, .. }) => drop(answer.send(Ok(()))),
+                Ask::Freeze(Freeze { answer, .. }) => drop(answer.send(Err(AskError::Stopped))),
             }
         }
     });

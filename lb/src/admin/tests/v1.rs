@@ -225,3 +225,22 @@ async fn metrics_are_text() {
     let content_type = answer.header("content-type");
     assert_eq!(content_type, Some("text/plain; version=0.0.4; charset=utf-8"));
 }
+
+#[tokio::test]
+async fn an_upgrade_that_comes_to_nothing_says_why() {
+    let api = Api::start();
+    for (body, status, code, words) in [
+        ("", 500, "upgrade_failed", "cannot start /no/such/program"),
+        (r#"{"timeout_s":5}"#, 500, "upgrade_failed", "the balancer goes on as it was: "),
+        (r#"{"binary":"/no/such/one"}"#, 400, "bad_request", "/no/such/one: No such file"),
+        (r#"{"binary":"ringmaster"}"#, 400, "bad_request", "not an absolute path"),
+        (r#"{"timeout_s":3601}"#, 400, "bad_request", "3601 is more than 3600"),
+        (r#"{"timeout_s":0}"#, 400, "bad_request", "nonzero"),
+        (r#"{"program":"/bin/true"}"#, 400, "bad_request", "unknown field"),
+        ("[]", 400, "bad_request", "must be a JSON object"),
+    ] {
+        let answer = api.send(request("POST", "/api/v1/upgrade", body)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{body}");
+        assert!(answer.body.contains(words), "{}", answer.body);
+    }
+}

@@ -32,7 +32,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "1: 2",
-        "1: unknown key; keys are: listen, threads, grace_period_ms, state_file, watch_config, access_log, explain_header, trusted_proxies, cluster, admin, client, pools, routes",
+        "1: unknown key; keys are: listen, threads, grace_period_ms, upgrade_grace_period_ms, state_file, watch_config, access_log, explain_header, trusted_proxies, cluster, admin, client, pools, routes",
     ),
     (
         "admin: {[a]: b}",

@@ -31,9 +31,10 @@ pub(super) fn is_alive(process: ProcessId) -> bool {
 pub(super) async fn keep(process: ProcessId, mut endings: mpsc::Receiver<Ending>) {
     let ending = tokio::select! {
         () = ended(process) => return,
-        ending = endings.recv() => ending,
+        // As for a child.
+        Some(ending) = endings.recv() => ending,
     };
-    if let Some(Ending::Graceful(grace)) = ending {
+    if let Ending::Graceful(grace) = ending {
         signal(process, Signal::SIGTERM);
         if timeout(grace, ended(process)).await.is_ok() {
             return;

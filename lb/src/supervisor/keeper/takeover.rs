@@ -6,10 +6,13 @@
 //! | yes | no | started again under its name, as the next incarnation |
 //! | no | yes | an orphan: ended. But where nothing at all was written down, all that runs is adopted |
 //! | no | no | the configured replicas are started, as far as fewer were adopted |
+//!
+//! After an upgrade the replicas go on in the phases that they were handed over in, and those that wait to be started
+//! wait on.
 
 use std::time::Instant;
 
-use ringmaster_fleet::{Event, Phase, Replica};
+use ringmaster_fleet::{Event, Phase, PhaseName, Replica};
 use tracing::{info, warn};
 
 use super::Keeper;
@@ -50,12 +53,24 @@ impl Keeper {
         }
         self.run(spec.clone(), Some(started));
         let Spec { host, number, incarnation } = spec;
-        self.step(now, Event::Adopt { host, number, incarnation, addr: Some(started.addr) });
+        let inherited = self.inherited.remove(&host.name);
+        let event = match inherited.filter(|it| it.phase.addr() == Some(started.addr)) {
+            Some(replica) => {
+                Event::Inherit { replica: Box::new(Replica { incarnation, ..replica }) }
+            }
+            None => Event::Adopt { host, number, incarnation, addr: Some(started.addr) },
+        };
+        self.step(now, event);
     }
 
     fn start_again(&mut self, now: Instant, spec: Spec) {
         let Spec { host, number, incarnation } = spec;
-        self.step(now, Event::Adopt { host, number, incarnation, addr: None });
+        let inherited = self.inherited.remove(&host.name);
+        let event = match inherited.filter(|it| it.phase.name() == PhaseName::Down) {
+            Some(replica) => Event::Inherit { replica: Box::new(replica) },
+            None => Event::Adopt { host, number, incarnation, addr: None },
+        };
+        self.step(now, event);
     }
 
     fn end_orphan(&self, orphan: Found) {
@@ -100,7 +115,7 @@ impl Keeper {
         }
     }
 
-    fn remembered(&self, replica: &Replica) -> Remembered {
+    pub(super) fn remembered(&self, replica: &Replica) -> Remembered {
         let runs = match replica.phase {
             Phase::Starting { .. } | Phase::Serving { .. } => true,
             Phase::Draining { .. } | Phase::Down { .. } => false,

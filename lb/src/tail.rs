@@ -14,10 +14,10 @@ const LINE_BYTES_MAX: usize = 1024;
 
 /// The last lines of a process's output; clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
 
 impl Tail {
-    pub(super) fn push(&self, line: &str) {
+    pub(crate) fn push(&self, line: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == LINES_MAX {
             lines.pop_front();
@@ -25,13 +25,13 @@ impl Tail {
         lines.push_back(line.trim_end().to_owned());
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
 /// Reads a line into `line`, without more of it than [`LINE_BYTES_MAX`]. False at the end of the input.
-pub(super) async fn read_line(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> bool {
+pub(crate) async fn read_line(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> bool {
     line.clear();
     loop {
         let Ok(chunk) = input.fill_buf().await else { return false };
