@@ -6,10 +6,10 @@ CONFIG ?=
 # What `make test` does where no Docker engine answers: auto leaves out what needs one, require fails.
 DOCKER ?= auto
 
-.PHONY: help setup run build test verify fix bench chaos soak microbench sbom images up down logs restart
+.PHONY: help setup run build test verify fix bench chaos soak microbench schemathesis sbom images up down logs restart
 
 help: ## Lists the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:
 	@scripts/setup.sh
@@ -53,6 +53,10 @@ soak: setup ## Loads and changes a balancer for half an hour and looks whether i
 
 microbench: setup ## Measures the ring alone: choosing a replica, building and changing tables.
 	$(CARGO) bench --locked -p ringmaster-fleet
+
+schemathesis: setup ## Calls the admin API with what its OpenAPI document allows and what it does not; needs Python and PyPI.
+	$(CARGO) build --locked -p ringmaster
+	@scripts/schemathesis.sh
 
 sbom: ## Writes what the binaries are made of into target/sbom, as CycloneDX; installs a tool on demand.
 	@scripts/sbom.sh

@@ -65,10 +65,11 @@ pub(super) struct RawPayload {
     specific: Option<HostText>,
 }
 
-/// One replica.
+/// One replica: this one, or with an empty body any.
 #[derive(ToSchema)]
 #[schema(as = ClassicForm)]
 pub(super) struct Form {
+    #[schema(required = false)]
     server_id: HostText,
 }
 
