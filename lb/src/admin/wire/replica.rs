@@ -73,14 +73,14 @@ struct Replica<'a> {
     /// The bound on load as it stands; `null` without a bound.
     #[schema(required)]
     in_flight_max: Option<u32>,
-    /// How much longer requests pass it over for what it did to others; `null` if they do not.
-    #[schema(required)]
-    ejected_for_s: Option<f64>,
     /// Answered since the start of the balancer.
     requests: u64,
     /// Of its process, where there is one on this machine.
     #[schema(required)]
     pid: Option<u32>,
+    /// How much longer requests pass it over for what it did to others; `null` if they do not.
+    #[schema(required)]
+    ejected_for_s: Option<f64>,
 }
 
 impl<'a> Replica<'a> {
@@ -100,9 +100,9 @@ impl<'a> Replica<'a> {
             last_exit: replica.last_exit.as_ref().map(LastExit::of),
             slots: held.slots,
             in_flight_max: replica.in_flight_max,
-            ejected_for_s: replica.ejected_for.map(seconds),
             requests: replica.requests,
             pid: replica.pid,
+            ejected_for_s: replica.ejected_for.map(seconds),
         }
     }
 }

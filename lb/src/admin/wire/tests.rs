@@ -16,13 +16,14 @@ fn a_replica_that_serves() {
     replica.uptime = Some(Duration::from_micros(12_400_499));
     replica.pid = Some(4_711);
     replica.in_flight_max = Some(8);
+    replica.ejected_for = Some(Duration::from_millis(750));
     assert_eq!(
         to_string(&Replicas::of(&view)).unwrap(),
         concat!(
             r#"{"replicas":[{"name":"Server1","number":1,"phase":"serving","incarnation":1,"#,
             r#""address":"127.0.0.1:9001","in_flight":0,"missed":0,"uptime_s":12.4,"share":1.0,"#,
             r#""attempts":0,"retry_in_s":null,"last_exit":null,"slots":1024,"in_flight_max":8,"#,
-            r#""requests":0,"pid":4711}],"version":"17"}"#
+            r#""requests":0,"pid":4711,"ejected_for_s":0.75}],"version":"17"}"#
         )
     );
 }
@@ -49,7 +50,7 @@ fn a_replica_that_is_down() {
             r#""address":null,"in_flight":0,"missed":0,"uptime_s":null,"share":1.0,"#,
             r#""attempts":3,"retry_in_s":1.6,"last_exit":{"code":137,"reason":"killed","#,
             r#""at":"2009-02-13T23:31:30.123Z","log":["out of \"memory\""]},"slots":1024,"#,
-            r#""in_flight_max":null,"requests":0,"pid":null}],"version":"17"}"#
+            r#""in_flight_max":null,"requests":0,"pid":null,"ejected_for_s":null}],"version":"17"}"#
         )
     );
 }
