@@ -6,7 +6,7 @@ CONFIG ?=
 # What `make test` does where no Docker engine answers: auto leaves out what needs one, require fails.
 DOCKER ?= auto
 
-.PHONY: help setup run build test verify fix bench chaos soak microbench schemathesis sbom images up down logs restart
+.PHONY: help setup run build test verify fix fuzz bench chaos soak microbench schemathesis sbom images up down logs restart
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ verify: setup ## Checks format, lints, documentation and dependencies. Writes no
 fix: setup ## Repairs format and what the lints can repair.
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
+
+fuzz: setup ## Looks for bytes that a parser does not stand: FUZZ_SECONDS (60) for each target, or for TARGET alone.
+	@scripts/fuzz.sh $(TARGET)
 
 bench: setup ## Compares with nginx, HAProxy, Caddy and bare Pingora, runs the experiments, writes docs/performance.md.
 	@scripts/bench.sh

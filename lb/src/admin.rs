@@ -40,6 +40,8 @@ mod tests;
 mod v1;
 mod wire;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::classic::fuzz_payload;
 pub(crate) use self::{
     access::{Access, AccessError},
     extract::BODY_BYTES_MAX,

@@ -7,6 +7,8 @@ mod docker;
 mod effective;
 mod fault;
 mod forms;
+#[cfg(any(fuzzing, test))]
+mod fuzz;
 mod nearest;
 mod pool;
 mod reader;
@@ -29,6 +31,8 @@ use ringmaster_fleet::{Algorithm, Bound, Host, Limits, ReplicaName};
 
 pub(crate) use self::fault::ConfigError;
 use self::fault::Fault;
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::fuzz::fuzz;
 
 /// The most replicas that may be tried for one request.
 pub(crate) const ATTEMPTS_MAX: usize = 8;

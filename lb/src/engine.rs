@@ -3,6 +3,8 @@
 //! Two implementations: one speaks to the engine itself, one to a `ringmaster spawner` that does, over a unix socket,
 //! and that lets nothing through but this.
 
+#[cfg(any(fuzzing, test))]
+mod fuzz;
 mod local;
 mod remote;
 mod spawner;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::fuzz::fuzz_spawner;
 use self::remote::Remote;
 pub(crate) use self::{
     local::{Local, Service, Stage, Task},

@@ -15,6 +15,8 @@ mod context;
 mod forward;
 mod framing;
 mod front;
+#[cfg(any(fuzzing, test))]
+mod fuzz;
 mod guard;
 mod ids;
 mod key;
@@ -36,6 +38,8 @@ use pingora::{
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
 };
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::fuzz::{fuzz_chunks, fuzz_head, fuzz_key};
 pub(crate) use self::{
     access_log::AccessLog, connections::Connections, front::Front, ledger::Ledger,
 };

@@ -15,8 +15,12 @@
 //! | names to remove exist | fleet | 400 `Hostname mentioned is not present in the server list: …` |
 //! | new replicas start | supervisor | 500 with the reason |
 
+#[cfg(any(fuzzing, test))]
+mod fuzz;
 mod payload;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::fuzz::fuzz_payload;
 use self::payload::{Form, Payload, RawPayload, Verb};
 use super::{
     AdminState,

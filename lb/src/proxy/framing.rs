@@ -10,7 +10,7 @@ use crate::metrics::Rejection;
 
 pub(super) use self::{
     chunks::Chunks,
-    head::{Head, Limits, end_of_head, may_begin, read as read_head, without_empty_lines},
+    head::{Head, Limits, find as find_head, read as read_head},
 };
 
 /// How long a request's body is.

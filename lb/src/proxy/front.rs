@@ -133,13 +133,7 @@ impl Front {
         let mut scanned = 0;
         let end = loop {
             let received = guard.unread();
-            if scanned == 0 {
-                framing::without_empty_lines(received);
-            }
-            if !framing::may_begin(received) {
-                return Err(Stop::Refused(NO_REQUEST));
-            }
-            if let Some(end) = framing::end_of_head(received, scanned) {
+            if let Some(end) = framing::find_head(received, scanned).map_err(Stop::Refused)? {
                 break end;
             }
             scanned = received.len();
@@ -216,7 +210,6 @@ impl Front {
     }
 }
 
-const NO_REQUEST: Fault = Fault::new(400, Rejection::BadHead, "Bad request line");
 const TOO_SLOW: Fault = Fault::new(408, Rejection::HeadTimeout, "The request head came too slowly");
 const TOO_MANY: Fault = Fault::new(503, Rejection::Connections, "Too many connections");
 

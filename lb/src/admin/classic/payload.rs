@@ -95,8 +95,9 @@ impl Payload {
 }
 
 impl PayloadError {
+    /// A reason may quote what was sent; it is one line all the same.
     fn format(reason: impl ToString) -> Self {
-        Self::Format(reason.to_string())
+        Self::Format(reason.to_string().replace(char::is_control, " "))
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// The one rule that `request` breaks first, if it breaks any, in one line.
-    pub(super) fn check(&self, request: &Request) -> Result<(), String> {
+    pub(in crate::engine) fn check(&self, request: &Request) -> Result<(), String> {
         match request {
             Request::Ensure(order) => {
                 self.check_cluster(&order.cluster)?;

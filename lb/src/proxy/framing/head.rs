@@ -33,22 +33,35 @@ struct Fields<'a> {
     expects: bool,
 }
 
+/// The length of the next head among what was `received`, its empty line included, if all of it has come. What may stand
+/// before it is dropped. `scanned` bytes are known not to end it.
+pub(in super::super) fn find(
+    received: &mut BytesMut,
+    scanned: usize,
+) -> Result<Option<usize>, Fault> {
+    without_empty_lines(received);
+    if !may_begin(received) {
+        return Err(bad("Bad request line"));
+    }
+    Ok(end_of_head(received, scanned))
+}
+
 /// RFC 9112 §2.2: empty lines before a request are ignored.
-pub(in super::super) fn without_empty_lines(head: &mut BytesMut) {
+fn without_empty_lines(head: &mut BytesMut) {
     while head.starts_with(b"\r\n") {
         head.advance(2);
     }
 }
 
 /// Whether a request may begin like this: who speaks another protocol, such as TLS, is told so at once.
-pub(in super::super) fn may_begin(head: &[u8]) -> bool {
+fn may_begin(head: &[u8]) -> bool {
     head.first().is_none_or(|&first| is_token(first) || first == b'\r')
 }
 
 /// The length of the head, its empty line included, if that has come. `scanned` bytes are known not to end it.
 ///
 /// Lines that end without CR count here, so that nobody waits for the rest of what [`read`] will refuse.
-pub(in super::super) fn end_of_head(head: &[u8], scanned: usize) -> Option<usize> {
+fn end_of_head(head: &[u8], scanned: usize) -> Option<usize> {
     // The line before the empty one may have ended in what was scanned.
     let mut at = scanned.saturating_sub(2);
     while let Some(newline) = head[at..].iter().position(|&byte| byte == b'\n') {
@@ -315,6 +328,21 @@ mod tests {
             for scanned in 0..end.unwrap_or(text.len()) {
                 assert_eq!(end_of_head(text.as_bytes(), scanned), end, "{text:?} from {scanned}");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_is_found_however_it_is_cut() {
+        let text = b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbody";
+        for cut in 0..text.len() {
+            let (mut received, mut scanned, mut found) = (BytesMut::new(), 0, None);
+            for part in [&text[..cut], &text[cut..]] {
+                received.extend_from_slice(part);
+                found = found.or(find(&mut received, scanned).unwrap());
+                scanned = received.len();
+            }
+            let head = found.map(|end| &received[..end]);
+            assert_eq!(head, Some(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..]), "cut at {cut}");
         }
     }
 

@@ -84,6 +84,11 @@ fn a_body_of_another_form_is_refused_with_the_reason() {
                 .to_owned(),
         ),
         (
+            r#"{"m\n\u001b":1}"#,
+            "unknown field `m  `, expected one of `n`, `hostnames`, `specific` at line 1 column 12"
+                .to_owned(),
+        ),
+        (
             r#"{"hostnames":"S5"}"#,
             "invalid type: string \"S5\", expected a sequence at line 1 column 17".to_owned(),
         ),

@@ -1,0 +1,43 @@
+//! Ringmaster: a reverse proxy that owns both halves of the job. It decides which replica a request goes to, and
+//! which replicas exist.
+//!
+//! The program is [`main`]; all else is private. It is a library so that fuzz targets can be linked with it.
+
+mod admin;
+mod app;
+mod banner;
+mod cli;
+mod config;
+mod descriptors;
+mod engine;
+mod events;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
+mod heartbeat;
+mod listen;
+mod metrics;
+mod privileges;
+mod provider;
+mod proxy;
+mod reload;
+mod routes;
+mod supervisor;
+mod tail;
+mod upgrade;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// That it was built from.
+const COMMIT: &str = env!("RINGMASTER_COMMIT");
+
+/// Does what the command line asks for.
+pub fn main() -> ExitCode {
+    match cli::run(cli::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
