@@ -22,6 +22,7 @@ mod proxy;
 mod reload;
 mod routes;
 mod supervisor;
+mod sync;
 mod tail;
 mod upgrade;
 

@@ -10,6 +10,7 @@
 
 mod choose;
 mod ejection;
+mod in_flight;
 mod load;
 mod pick;
 mod ring;
@@ -24,7 +25,7 @@ use arc_swap::ArcSwap;
 use ringmaster_fleet::{Algorithm, Bound, ReplicaName, Table};
 use tokio::sync::Semaphore;
 
-use self::load::take;
+use self::in_flight::take;
 pub(crate) use self::{
     ejection::EjectionCause,
     load::{Admitted, Load},

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::load::{Load, take};
+use super::{in_flight::take, load::Load};
 use crate::config::EjectionConfig;
 
 /// What made a replica be ejected.

@@ -10,7 +10,7 @@ use std::sync::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::Pool;
+use super::{Pool, in_flight::take};
 use crate::config::UpstreamConfig;
 
 /// The counts of one pool.
@@ -55,13 +55,6 @@ impl Load {
         let max = u32::try_from(share).unwrap_or(u32::MAX).max(config.retry_budget_min);
         take(&self.retries, max).then(|| RetryPermit(self.clone()))
     }
-}
-
-/// Adds one if that makes no more than `max`: checked and taken in one step.
-pub(super) fn take(count: &AtomicU32, max: u32) -> bool {
-    count
-        .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |taken| (taken < max).then(|| taken + 1))
-        .is_ok()
 }
 
 /// A request that waits.

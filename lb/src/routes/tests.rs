@@ -49,6 +49,22 @@ fn a_lease_counts_until_it_is_dropped_on_whatever_path() {
     assert_eq!((upstreams[0].in_flight(), writer.pool().in_flight()), (0, 0));
 }
 
+/// A request that was held up between its look at the routes and its choice.
+#[tokio::test]
+async fn whoever_comes_late_with_an_old_picture_goes_elsewhere() {
+    let (writer, upstreams) = pool(2, |_| {});
+    let pool = writer.pool();
+    let hash = pool.hash(b"alice");
+    let early = pool.pick(hash, &Tried::default(), || 1).await.unwrap();
+    let owner = upstreams.iter().find(|it| it.id == early.lease.id).unwrap();
+    assert!(!owner.seal(), "a request is in its hands");
+    drop(early);
+    assert!(owner.seal());
+    let late = pool.pick(hash, &Tried::default(), || 1).await.unwrap();
+    assert_ne!(late.lease.id, owner.id);
+    assert_eq!((owner.in_flight(), pool.in_flight()), (0, 1));
+}
+
 #[tokio::test]
 async fn a_key_keeps_its_replica_until_the_bound_and_then_spills() {
     let bound = Bound { factor: 1.0, floor: 3 };

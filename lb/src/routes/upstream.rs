@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 
 use super::{
     ejection::{self, Record},
-    load::{Load, take},
+    in_flight::InFlight,
+    load::Load,
 };
 use crate::{config::UpstreamConfig, metrics::ReplicaMetrics};
 
@@ -37,7 +38,7 @@ pub(crate) struct Upstream {
     pub(crate) metrics: Arc<ReplicaMetrics>,
     /// Notified when it refuses a connection: its next heartbeat is brought forward.
     pub(crate) suspected: Arc<Notify>,
-    in_flight: Arc<AtomicU32>,
+    in_flight: Arc<InFlight>,
     share: AtomicU32,
     record: Record,
     load: Arc<Load>,
@@ -89,7 +90,12 @@ impl Upstream {
 
     /// Requests in hand.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.count()
+    }
+
+    /// Lets nobody in any more, if nobody is. Whether that is so: then it can be stopped and no request notices.
+    pub(crate) fn seal(&self) -> bool {
+        self.in_flight.seal()
     }
 
     /// The part of its full load that it may take while it starts slowly: in (0, 1].
@@ -104,7 +110,7 @@ impl Upstream {
 
     /// Takes a place below `cap`, or none: checked and taken in one step, so that no two requests get the last one.
     pub(crate) fn reserve(self: &Arc<Self>, cap: u32) -> Option<Lease> {
-        take(&self.in_flight, cap).then(|| {
+        self.in_flight.take(cap).then(|| {
             self.load.in_flight.fetch_add(1, Ordering::Relaxed);
             Lease(self.clone())
         })
@@ -139,7 +145,7 @@ impl std::ops::Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.in_flight.give_back();
         self.0.load.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.0.load.freed();
     }

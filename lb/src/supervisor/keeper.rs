@@ -215,7 +215,7 @@ impl Keeper {
     pub(crate) fn tick(&mut self, now: Instant) {
         let drained: Vec<_> = self
             .draining()
-            .filter(|(name, _)| self.upstreams.get(name).is_none_or(|it| it.in_flight() == 0))
+            .filter(|(name, _)| self.upstreams.get(name).is_none_or(|it| it.seal()))
             .collect();
         for (name, incarnation) in drained {
             self.step(now, Event::Drained { name, incarnation });
