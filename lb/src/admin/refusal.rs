@@ -59,7 +59,9 @@ impl Code {
             Self::LockedOut => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound | Self::UnknownPool | Self::UnknownReplica => StatusCode::NOT_FOUND,
-            Self::NotStarted | Self::UpgradeFailed => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotStarted => StatusCode::INTERNAL_SERVER_ERROR,
+            // The balancer is as well as before: it is the other process that failed.
+            Self::UpgradeFailed => StatusCode::BAD_GATEWAY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,

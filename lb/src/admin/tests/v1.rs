@@ -230,8 +230,8 @@ async fn metrics_are_text() {
 async fn an_upgrade_that_comes_to_nothing_says_why() {
     let api = Api::start();
     for (body, status, code, words) in [
-        ("", 500, "upgrade_failed", "cannot start /no/such/program"),
-        (r#"{"timeout_s":5}"#, 500, "upgrade_failed", "the balancer goes on as it was: "),
+        ("", 502, "upgrade_failed", "cannot start /no/such/program"),
+        (r#"{"timeout_s":5}"#, 502, "upgrade_failed", "the balancer goes on as it was: "),
         (r#"{"binary":"/no/such/one"}"#, 400, "bad_request", "/no/such/one: No such file"),
         (r#"{"binary":"ringmaster"}"#, 400, "bad_request", "not an absolute path"),
         (r#"{"timeout_s":3601}"#, 400, "bad_request", "3601 is more than 3600"),
