@@ -78,7 +78,7 @@ impl Experiment {
         }
         for Stage { name, replicas, own_delays_ms, steps, .. } in &it.stages {
             ensure!(
-                (*replicas > 0) != (!own_delays_ms.is_empty()),
+                (*replicas > 0) == own_delays_ms.is_empty(),
                 "stage {name:?} must have either replicas or own_delays_ms"
             );
             for step in steps {

@@ -150,13 +150,13 @@ mod tests {
             (false, Ok("S1"), Ok("S1"), &[1, 1, 2], true),
             (false, Ok("S1"), Ok("S1"), &[1, 2, 2], false),
             (false, Ok("S1"), Ok("S1"), &[1], false),
-            (false, lost.clone(), Ok("S1"), &[1, 2], false),
-            (true, lost.clone(), Ok("S1"), &[1, 2], false),
-            (false, Ok("S1"), lost.clone(), &[1, 2], false),
-            (true, Ok("S1"), lost.clone(), &[1, 2], true),
+            (false, lost, Ok("S1"), &[1, 2], false),
+            (true, lost, Ok("S1"), &[1, 2], false),
+            (false, Ok("S1"), lost, &[1, 2], false),
+            (true, Ok("S1"), lost, &[1, 2], true),
             (true, Ok("S1"), lost, &[1, 2, 2], false),
         ] {
-            let requests = [request(1, first.clone()), request(2, second.clone())];
+            let requests = [request(1, first), request(2, second)];
             let outcome = Outcome::of(row(by_force), &requests, posts(), &served(ids));
             assert_eq!(outcome.kept(), kept, "{by_force} {first:?} {second:?} {ids:?}");
         }
