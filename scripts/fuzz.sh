@@ -6,13 +6,15 @@ set -eu
 cd "$(dirname "$0")/../lb/fuzz"
 [ $# -gt 0 ] || set -- config payload head chunks key spawner
 
+# The versions are those of the workspace; what only the targets need is added.
+cp ../../Cargo.lock .
 host=$(rustc -vV | sed -n 's/^host: //p')
 # What libFuzzer learns by: counters of edges, and the operands of comparisons. The target is named although it is the
 # host, so that the flags do not reach build scripts.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares" \
-    cargo build --release --locked --target "$host"
+    cargo build --release --target "$host"
 
 for target in "$@"; do
     echo "fuzz: $target" >&2
