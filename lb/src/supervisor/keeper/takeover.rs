@@ -24,7 +24,6 @@ use crate::{
 impl Keeper {
     /// Begins with what an earlier balancer left, of which `found` still runs.
     pub(super) fn take_over(&mut self, now: Instant, mut found: Vec<Found>) {
-        self.begun = true;
         let written = self.remembered.take();
         if let Some(written) = &written {
             for Remembered { spec, .. } in written {
@@ -40,7 +39,10 @@ impl Keeper {
             found.into_iter().for_each(|running| self.adopt(now, running));
             self.fill_up(now);
         }
+        // Not before: a part of the set must not be written down in place of the whole.
+        self.begun = true;
         self.write_down();
+        self.replace_outdated(now);
         if written.is_some() {
             info!(pool = %self.name, replicas = self.fleet.wanted().count(), "Took over what was written down");
         }
@@ -106,7 +108,7 @@ impl Keeper {
 
     /// Writes down the wanted set and what runs of it, if either has changed.
     pub(super) fn write_down(&mut self) {
-        // An empty set before the begin would erase what was written down.
+        // What is known before the begin, or nothing at all, would take the place of what was written down.
         let Some(scribe) = self.scribe.as_ref().filter(|_| self.begun) else { return };
         let replicas: Vec<_> = self.fleet.wanted().map(|it| self.remembered(it)).collect();
         if self.written.as_ref() != Some(&replicas) {
