@@ -18,7 +18,7 @@ pub(crate) struct Admin {
 }
 
 /// One replica; the fields that matter here.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Replica {
     pub(crate) name: String,
     phase: String,

@@ -79,7 +79,8 @@ impl Balancer {
         pool: &serde_yaml::Mapping,
     ) -> anyhow::Result<()> {
         write_config(&self.config, self.proxy, self.admin, replicas, pool)?;
-        self.command(&["reload"]).await
+        self.command(&["reload"]).await?;
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -102,10 +103,10 @@ impl Balancer {
         match replicas.cmp(&serving) {
             std::cmp::Ordering::Equal => return Ok(()),
             std::cmp::Ordering::Greater => {
-                self.command(&["add", &(replicas - serving).to_string()]).await?
+                self.command(&["add", &(replicas - serving).to_string()]).await?;
             }
             std::cmp::Ordering::Less => {
-                self.command(&["rm", &(serving - replicas).to_string()]).await?
+                self.command(&["rm", &(serving - replicas).to_string()]).await?;
             }
         }
         self.until_serving(replicas).await
@@ -139,8 +140,17 @@ impl Balancer {
         Ok(())
     }
 
-    /// What the command line says to a running balancer; returns when it is done.
-    pub(crate) async fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
+    /// Has a new process of the same binary take over.
+    pub(crate) async fn upgrade(&mut self) -> anyhow::Result<()> {
+        let told = self.command(&["upgrade", "--json"]).await?;
+        let told: Value = serde_json::from_str(&told).context("what an upgrade answers")?;
+        let pid = told["pid"].as_i64().and_then(|it| it.try_into().ok());
+        self.process.follow(pid.with_context(|| format!("no pid in {told}"))?);
+        Ok(())
+    }
+
+    /// What the command line says to a running balancer; returns when it is done, with what was printed.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = tokio::process::Command::new(&self.program)
             .args(arguments)
             .env("RINGMASTER_ADMIN", format!("http://{}", self.admin))
@@ -149,7 +159,7 @@ impl Balancer {
         let said = String::from_utf8_lossy(&output.stderr);
         let told = || format!("ringmaster {}: {}", arguments.join(" "), said.trim_end());
         ensure!(output.status.success(), told());
-        Ok(())
+        String::from_utf8(output.stdout).with_context(told)
     }
 }
 

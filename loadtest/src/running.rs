@@ -23,11 +23,12 @@ const START_MAX: Duration = Duration::from_secs(60);
 const END_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A child process; dropping it ends it and its own children.
+/// A child process, or one that has taken over from it; dropping it ends it and its own children.
 pub(crate) struct Running {
     name: String,
     log: PathBuf,
     child: Child,
+    pid: i32,
 }
 
 /// Processor time, in microseconds.
@@ -47,11 +48,26 @@ impl Running {
             .stderr(file)
             .spawn()
             .with_context(|| format!("starting {name}: {:?}", command.get_program()))?;
-        Ok(Self { name: name.into(), log: log.into(), child })
+        let pid = child.id().cast_signed();
+        Ok(Self { name: name.into(), log: log.into(), child, pid })
     }
 
     pub(crate) fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
+        self.pid
+    }
+
+    /// The process `pid` has taken over; the one before ends by itself.
+    pub(crate) fn follow(&mut self, pid: i32) {
+        self.pid = pid;
+    }
+
+    /// Whether it has ended; one that is not our child is gone when it is.
+    fn has_ended(&mut self) -> bool {
+        let is_child = self.pid == self.child.id().cast_signed();
+        let child_ended = !matches!(self.child.try_wait(), Ok(None));
+        let is_gone =
+            || Process::new(self.pid).and_then(|it| it.stat()).map_or(true, |it| it.state == 'Z');
+        child_ended && (is_child || is_gone())
     }
 
     /// Waits until `/home` at `address` is answered with 200.
@@ -108,14 +124,15 @@ impl Drop for Running {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
         let began = Instant::now();
         while began.elapsed() < END_MAX {
-            match self.child.try_wait() {
-                Ok(None) => thread::sleep(POLL),
-                Ok(Some(_)) | Err(_) => return,
+            if self.has_ended() {
+                return;
             }
+            thread::sleep(POLL);
         }
         for process in self.tree().unwrap_or_default() {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
         }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

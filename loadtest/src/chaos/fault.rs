@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     Reload {
         pool: Mapping,
     },
+    /// A new process of the balancer's binary takes over.
+    Upgrade {},
     /// So many connections of other clients, more than there is room for.
     Connections {
         count: usize,
@@ -142,6 +144,15 @@ impl Site {
                     keys.extend(pool.clone());
                 }
                 self.balancer.reload(self.replicas, &keys).await?;
+            }
+            Fault::Upgrade {} => {
+                let before = self.admin().replicas().await?;
+                self.balancer.upgrade().await?;
+                let after = self.admin().replicas().await?;
+                ensure!(
+                    before == after,
+                    "not the same replicas: before {before:?}, after {after:?}"
+                );
             }
             Fault::Connections { count } => {
                 let _crowd = crowd(&self.balancer.target(), *count).await?;
