@@ -40,7 +40,7 @@ use self::{
 };
 use crate::{
     admin::{self, Access, AdminState, ListenerLimits, OpenConnections, Rules},
-    banner,
+    banner::{self, Addresses},
     config::{ATTEMPTS_MAX, Config, Loaded},
     descriptors, events, listen,
     metrics::Metrics,
@@ -49,6 +49,7 @@ use crate::{
     reload::{InForce, Reloader},
     routes::Pool,
     supervisor::{Handle, Memory, OnBegun, OnReady, Supervisor},
+    tls,
     upgrade::{Predecessor, Sockets, Stage, Upgrader, own_program},
 };
 
@@ -70,10 +71,13 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
     let sockets = Arc::new(Sockets::default());
     let mut bind = |key, addr| bind(key, addr, predecessor.as_mut(), &sockets);
     let (listener, addr) = bind("listen", config.listen)?;
+    let secure = config.tls.listen.map(|addr| bind("tls.listen", addr)).transpose()?;
+    let secure_addr = secure.as_ref().map(|(_, addr)| *addr);
     let (admin_listener, admin_addr) = bind("admin.listen", config.admin.listen)?;
-    info!(proxy = %addr, admin = %admin_addr, "Listening");
+    info!(proxy = %addr, tls = secure_addr.map(display), admin = %admin_addr, "Listening");
     privileges::warn_of_root();
     let access = Access::load(&config.admin)?;
+    let tls = tls::acceptor(&config.tls)?;
     let lock = predecessor.as_mut().and_then(Predecessor::lock);
     let (memory, recollection) = remember(&config, lock)?;
 
@@ -96,7 +100,7 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
 
     let pools = keepers.iter().map(|it| it.pool().clone()).collect();
     let rules = Rules { pools: config.pools.clone(), access, effective };
-    let in_force = InForce::new(&config, rules, pools);
+    let in_force = InForce::new(&config, tls, rules, pools);
     let connections = Connections::default();
     let ledger = Ledger::new(metrics.requests(), access_log.clone());
     let render = render(metrics.clone(), in_force.pools.clone(), connections.clone());
@@ -147,7 +151,10 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
         },
         leaving_grace: config.upgrade_grace_period,
         on_begun,
-        on_ready: Some(greeting(addr, admin_addr, began)),
+        on_ready: Some(greeting(
+            Addresses { proxy: addr, secure: secure_addr, admin: admin_addr },
+            began,
+        )),
         freezing: None,
         is_frozen: false,
     };
@@ -157,8 +164,10 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
     server.bootstrap();
     let proxy = http_proxy(&server.configuration, proxy);
-    let front = Front::new(proxy, in_force.settings, connections, ledger);
-    server.add_service(ProxyService::new(listener, addr, front, threads(&config), proxy_gate));
+    let secure_port = secure_addr.map(|it| it.port());
+    let front = Front::new(proxy, in_force.settings, connections, ledger, secure_port);
+    let listeners = [(listener, addr)].into_iter().chain(secure).collect();
+    server.add_service(ProxyService::new(listeners, front, threads(&config), proxy_gate));
     server.add_service(AdminService {
         listener: Some(admin_listener),
         addr: admin_addr,
@@ -245,9 +254,9 @@ fn tell_systemd() {
 }
 
 /// Prints what runs where, once it does.
-fn greeting(proxy: SocketAddr, admin: SocketAddr, began: Instant) -> OnReady {
+fn greeting(addresses: Addresses, began: Instant) -> OnReady {
     Box::new(move |pools| {
-        let text = banner::text(proxy, admin, pools, began.elapsed());
+        let text = banner::text(&addresses, pools, began.elapsed());
         // Who starts it without a standard output does not want to read it.
         let _ = std::io::stdout().write_all(text.as_bytes());
     })

@@ -16,17 +16,23 @@ use crate::{
 /// More replicas of a pool than this are not listed one by one.
 const REPLICAS_LISTED: usize = 10;
 
+/// Where the balancer listens.
+pub(crate) struct Addresses {
+    pub(crate) proxy: SocketAddr,
+    pub(crate) secure: Option<SocketAddr>,
+    pub(crate) admin: SocketAddr,
+}
+
 /// The text.
-pub(crate) fn text(
-    proxy: SocketAddr,
-    admin: SocketAddr,
-    pools: &[PoolView],
-    took: Duration,
-) -> String {
+pub(crate) fn text(addresses: &Addresses, pools: &[PoolView], took: Duration) -> String {
+    let &Addresses { proxy, secure, admin } = addresses;
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "ringmaster {VERSION} ready in {:.1} s", took.as_secs_f64());
     let _ = writeln!(text, "  proxy  http://{proxy}");
+    if let Some(secure) = secure {
+        let _ = writeln!(text, "  proxy  https://{secure}");
+    }
     let _ = writeln!(text, "  admin  http://{admin}");
     for pool in pools {
         let _ = writeln!(text, "{}", summary(pool));

@@ -27,7 +27,7 @@ use self::{client::ClientError, healthcheck::HealthcheckArgs};
 use crate::{
     app,
     config::{Config, ConfigError, Loaded},
-    privileges,
+    privileges, tls,
 };
 
 /// Ours at level INFO; of the libraries what needs a look. Pingora logs each broken client connection as an error.
@@ -155,6 +155,7 @@ fn has_no_secrets(line: &Metadata<'_>) -> bool {
 
 fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
+    tls::acceptor(&config.tls).map_err(|error| Failure::Usage(error.to_string()))?;
     say(&format!(
         "{}: good: {} pools, {} routes\n",
         path.display(),

@@ -59,6 +59,7 @@ pub(crate) struct Config {
     /// Whose `X-Forwarded-*` and `X-Request-Id` headers are believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) admin: AdminConfig,
+    pub(crate) tls: TlsConfig,
     pub(crate) client: ClientConfig,
     /// In the labels of containers: those of other clusters are not touched.
     pub(crate) cluster: String,
@@ -93,6 +94,25 @@ pub(crate) struct LockoutConfig {
     pub(crate) duration: Duration,
 }
 
+/// Clients over TLS.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TlsConfig {
+    /// Where they are served; nowhere when `None`.
+    pub(crate) listen: Option<SocketAddr>,
+    /// At least one where there is a `listen`. The first is for clients that name no host, or an unknown one.
+    pub(crate) certificates: Vec<CertificateConfig>,
+    /// Whether clients may choose HTTP/2.
+    pub(crate) http2: bool,
+    pub(crate) handshake_timeout: Duration,
+}
+
+/// A chain of certificates and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CertificateConfig {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
 /// What a client may take: time and bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClientConfig {
@@ -117,6 +137,18 @@ pub(crate) struct ClientConfig {
     pub(crate) connections_max: usize,
     /// Of one address, or of one IPv6 network of 64 bits.
     pub(crate) connections_per_client_max: usize,
+    pub(crate) http2: Http2Config,
+}
+
+/// What one HTTP/2 connection may take besides.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Http2Config {
+    /// Requests at the same time.
+    pub(crate) streams_max: u32,
+    /// Requests that the client gives up.
+    pub(crate) resets_per_minute_max: u32,
+    /// Frames that carry no request and no body.
+    pub(crate) control_frames_per_minute_max: u32,
 }
 
 /// Which requests go to which pool.

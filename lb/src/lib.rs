@@ -24,6 +24,7 @@ mod routes;
 mod supervisor;
 mod sync;
 mod tail;
+mod tls;
 mod upgrade;
 
 use std::process::ExitCode;

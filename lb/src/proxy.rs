@@ -21,9 +21,10 @@ mod guard;
 mod ids;
 mod key;
 mod ledger;
+mod passed;
 mod reserved;
 
-use std::{any::Any, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -49,6 +50,8 @@ use self::{
     key::KeyText,
     ledger::Entry,
 };
+use tokio_rustls::TlsAcceptor;
+
 use crate::{
     config::{ClientConfig, Config},
     descriptors,
@@ -69,13 +72,14 @@ pub(crate) struct Proxy {
 }
 
 /// What a configuration says of requests. Each request keeps to those that it began with.
-#[derive(Debug)]
 pub(crate) struct Settings {
     router: Router,
     client: ClientConfig,
     trusted_proxies: Vec<IpNet>,
     reserved_paths: Vec<String>,
     explain_header: bool,
+    tls: Option<TlsAcceptor>,
+    handshake_timeout: Duration,
 }
 
 impl Proxy {
@@ -90,7 +94,7 @@ impl Proxy {
 }
 
 impl Settings {
-    pub(crate) fn new(config: &Config, router: Router) -> Self {
+    pub(crate) fn new(config: &Config, router: Router, tls: Option<TlsAcceptor>) -> Self {
         let connections_max = descriptors::connections_max(config.client.connections_max);
         Self {
             router,
@@ -98,6 +102,8 @@ impl Settings {
             trusted_proxies: config.trusted_proxies.clone(),
             reserved_paths: config.admin.reserved_paths.clone(),
             explain_header: config.explain_header,
+            tls,
+            handshake_timeout: config.tls.handshake_timeout,
         }
     }
 
@@ -112,15 +118,6 @@ impl ProxyHttp for Proxy {
 
     fn new_ctx(&self) -> RequestCtx {
         RequestCtx::begin(self.settings.load_full())
-    }
-
-    fn on_connection_reuse(
-        &self,
-        _: &mut Session,
-        ctx: &mut RequestCtx,
-        link: Box<dyn Any + Send + Sync>,
-    ) {
-        ctx.link = link.downcast().ok().map(|it| *it);
     }
 
     /// None: Pingora's default installs compression, which costs a box per request even when it is off.
@@ -138,13 +135,18 @@ impl ProxyHttp for Proxy {
         session.set_read_timeout(Some(ctx.settings.client.read_timeout));
         session.set_write_timeout(Some(ctx.settings.client.write_timeout));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        // Interim answers are unknown to HTTP/1.0.
-        let is_1_0 = session.req_header().version == Version::HTTP_10;
-        session.set_ignore_info_resp(is_1_0);
         ctx.peer = session
             .client_addr()
             .and_then(|addr| addr.as_inet())
             .map(|addr| addr.ip().to_canonical());
+        let header = session.req_header_mut();
+        if header.version == Version::HTTP_2 {
+            let limits = framing::Limits::of(&ctx.settings.client);
+            return framing::read_http2_head(header, &limits).or_else(|fault| ctx.refuse(fault));
+        }
+        // Interim answers are unknown to HTTP/1.0.
+        let is_1_0 = header.version == Version::HTTP_10;
+        session.set_ignore_info_resp(is_1_0);
         Ok(())
     }
 
@@ -176,11 +178,18 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        _: &mut RequestCtx,
+        ctx: &mut RequestCtx,
     ) -> Result<()> {
+        // Those of HTTP/1 have been looked after as they came.
+        if session.req_header().version == Version::HTTP_2 {
+            let came = ctx.link.upload.came(body.as_ref().map_or(0, Bytes::len), end_of_stream);
+            if came > ctx.settings.client.body_bytes_max {
+                return ctx.refuse(framing::BODY_TOO_LARGE);
+            }
+        }
         // Pingora 0.9.1 writes an empty last chunk as a terminator of its own, and then the terminator: the
         // second would be taken for the start of the next answer's request.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
@@ -226,7 +235,8 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         let trusted = ctx.peer.is_some_and(|addr| ctx.settings.trusts(addr));
-        forward::request(session.req_header(), request, ctx.peer, trusted)?;
+        forward::request(session.req_header(), request, ctx.peer, trusted, ctx.link.is_secure)?;
+        ctx.link.upload.begin();
         // HTTP/1.0 need not have one, but is passed on as HTTP/1.1.
         if !request.headers.contains_key(header::HOST)
             && let Some(pick) = &ctx.pick
@@ -264,14 +274,12 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        if let Some(link) = &ctx.link {
-            if response.status == StatusCode::SWITCHING_PROTOCOLS {
-                link.make_tunnel();
-                // Who only listens is not slow; that the replica is silent, too, has a limit of its own.
-                session.set_read_timeout(None);
-            } else if link.is_closing() {
-                session.set_keepalive(None);
-            }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            ctx.link.make_tunnel();
+            // Who only listens is not slow; that the replica is silent, too, has a limit of its own.
+            session.set_read_timeout(None);
+        } else if ctx.link.is_closing() {
+            session.set_keepalive(None);
         }
         // Pingora would send chunks to whoever cannot read them: they get a body that ends with the connection.
         if session.req_header().version == Version::HTTP_10
@@ -362,7 +370,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestCtx) {
-        if ctx.link.as_ref().is_some_and(|link| !link.end_request()) {
+        if !ctx.link.end_request() {
             return;
         }
         let status = session.response_written().map_or(0, |it| it.status.as_u16());

@@ -14,6 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
+use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     proxy::Settings,
     routes::{Pool, Router},
     supervisor::{AskError, Handle},
+    tls::{self, TlsError},
 };
 
 /// What requests and operators go by, replaced by each reload.
@@ -35,12 +37,18 @@ pub(crate) struct InForce {
 }
 
 impl InForce {
-    /// What `config` and `rules`, which come of the same file, say of `pools`.
-    pub(crate) fn new(config: &Config, rules: Rules, pools: Vec<Arc<Pool>>) -> Self {
+    /// What `config`, `tls` and `rules`, which come of the same file, say of `pools`.
+    pub(crate) fn new(
+        config: &Config,
+        tls: Option<TlsAcceptor>,
+        rules: Rules,
+        pools: Vec<Arc<Pool>>,
+    ) -> Self {
         Self {
             settings: Arc::new(ArcSwap::from_pointee(Settings::new(
                 config,
                 Router::new(&config.routes, &pools),
+                tls,
             ))),
             rules: Arc::new(ArcSwap::from_pointee(rules)),
             pools: Arc::new(ArcSwap::from_pointee(pools)),
@@ -59,6 +67,9 @@ pub(crate) enum ReloadError {
     /// The tokens that it refers to cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The certificates that it refers to cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Supervisor(#[from] AskError),
 }
@@ -118,9 +129,10 @@ impl Reloader {
         let (config, needs_restart) = current.config.successor(next.config);
         let reloaded = Reloaded { changed, needs_restart };
         let access = Access::load(&config.admin)?;
+        let tls = tls::acceptor(&config.tls)?;
         if !dry_run {
             let rules = Rules { pools: config.pools.clone(), access, effective: effective.clone() };
-            let publish = self.publisher(&config, rules);
+            let publish = self.publisher(&config, tls, rules);
             self.handle.reconfigure(config.pools.clone(), reloaded.clone(), publish).await?;
             *current = Loaded { config, effective, written: next.written };
         }
@@ -128,11 +140,16 @@ impl Reloader {
     }
 
     /// What puts everything but the supervisor's pools in place, once it is told of those.
-    fn publisher(&self, config: &Config, rules: Rules) -> Box<dyn FnOnce(Vec<Arc<Pool>>) + Send> {
+    fn publisher(
+        &self,
+        config: &Config,
+        tls: Option<TlsAcceptor>,
+        rules: Rules,
+    ) -> Box<dyn FnOnce(Vec<Arc<Pool>>) + Send> {
         let (config, in_force) = (config.clone(), self.in_force.clone());
         Box::new(move |pools| {
             let router = Router::new(&config.routes, &pools);
-            in_force.settings.store(Arc::new(Settings::new(&config, router)));
+            in_force.settings.store(Arc::new(Settings::new(&config, router, tls)));
             in_force.rules.store(Arc::new(rules));
             in_force.pools.store(Arc::new(pools));
         })

@@ -166,6 +166,7 @@ impl From<ReloadError> for Refusal {
         let faults = match error {
             ReloadError::Config(error) => error.faults(),
             ReloadError::Access(error) => vec![error.to_string()],
+            ReloadError::Tls(error) => vec![error.to_string()],
             ReloadError::NoFile => return Self::new(Code::BadConfig, error.to_string()),
             ReloadError::Supervisor(error) => return error.into(),
         };

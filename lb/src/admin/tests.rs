@@ -68,7 +68,7 @@ impl Api {
         let effective = loaded.effective.clone();
         let rules = Rules { pools: pools.into(), access, effective };
         let routed = Config { routes: Vec::new(), ..config };
-        let in_force = InForce::new(&routed, rules, Vec::new());
+        let in_force = InForce::new(&routed, None, rules, Vec::new());
         let all_metrics = Arc::new(Metrics::new().unwrap());
         let rules = in_force.rules.clone();
         let reloader = Reloader::new(path, loaded, handle.clone(), all_metrics, in_force);

@@ -76,10 +76,10 @@ impl ShutdownSignalWatch for Signals {
     }
 }
 
-/// The proxy on a socket that is bound already.
+/// The proxy on sockets that are bound already.
 pub(super) struct ProxyService {
-    listener: Option<TcpListener>,
-    addr: String,
+    /// Taken by the one start.
+    listeners: Vec<(TcpListener, SocketAddr)>,
     inner: listening::Service<Front>,
     threads: usize,
     gate: Gate,
@@ -98,18 +98,18 @@ async fn opened(gate: &mut Gate) -> bool {
 
 impl ProxyService {
     pub(super) fn new(
-        listener: TcpListener,
-        addr: SocketAddr,
+        listeners: Vec<(TcpListener, SocketAddr)>,
         front: Front,
         threads: usize,
         gate: Gate,
     ) -> Self {
-        let addr = addr.to_string();
         let mut inner = listening::Service::new("proxy".to_owned(), front);
-        // Heads and bodies are read into buffers of their own: 64 KiB more for each connection would only be copied from.
-        let unread = L4BufferSettings::default().read(0);
-        inner.add_listener(ListenerConfig::tcp(&addr).l4_buffer(unread));
-        Self { listener: Some(listener), addr, inner, threads, gate }
+        for (_, addr) in &listeners {
+            // Heads and bodies are read into buffers of their own: 64 KiB more for each connection would only be copied from.
+            let unread = L4BufferSettings::default().read(0);
+            inner.add_listener(ListenerConfig::tcp(addr.to_string()).l4_buffer(unread));
+        }
+        Self { listeners, inner, threads, gate }
     }
 }
 
@@ -125,8 +125,10 @@ impl Service for ProxyService {
             return;
         }
         // Pingora looks for a socket among those inherited from an older process before it binds its own.
-        if let (Some(listener), Some(fds)) = (self.listener.take(), &fds) {
-            fds.lock().add(self.addr.clone(), listener.into_raw_fd());
+        if let Some(fds) = &fds {
+            for (listener, addr) in self.listeners.drain(..) {
+                fds.lock().add(addr.to_string(), listener.into_raw_fd());
+            }
         }
         self.inner.start_service(fds, shutdown, listeners_per_fd).await;
     }

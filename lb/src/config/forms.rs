@@ -27,6 +27,9 @@ pub(super) const LISTEN: Form<SocketAddr> = Form {
     parse: |text| text.parse().ok(),
 };
 
+pub(super) const LISTEN_OR_NOT: Form<Option<SocketAddr>> =
+    Form { name: LISTEN.name, parse: |text| (LISTEN.parse)(text).map(Some) };
+
 /// Where a replica listens.
 pub(super) const ADDRESS: Form<SocketAddr> = Form {
     name: "the address of a replica; use HOST:PORT with a numeric host and a port from 1 to 65535",

@@ -9,8 +9,8 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    AdminConfig, ClientConfig, Config, LockoutConfig, PoolConfig, RouteConfig, fault::quoted,
-    forms, pool, reader::Reader,
+    AdminConfig, CertificateConfig, ClientConfig, Config, Http2Config, LockoutConfig, PoolConfig,
+    RouteConfig, TlsConfig, fault::quoted, forms, pool, reader::Reader,
 };
 
 /// More would only wait for a core.
@@ -26,6 +26,10 @@ const BODY_BYTES_MAX: u64 = 1 << 40;
 
 /// One MiB a second: more than some honest networks carry.
 const BODY_RATE_MAX: u32 = 1 << 20;
+/// More would take more memory than the body of any request.
+const STREAMS_MAX: u32 = 10_000;
+/// More is no limit.
+const FRAMES_PER_MINUTE_MAX: u32 = 10_000_000;
 /// More than a process can have file descriptors for.
 const CONNECTIONS_MAX: usize = 1_000_000;
 
@@ -43,6 +47,7 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     let trusted_proxies = file.texts("trusted_proxies", loopback(), &forms::NETWORK);
     let cluster = file.text("cluster", "default".to_owned(), &forms::CLUSTER);
     let admin = file.section("admin", admin);
+    let tls = file.section("tls", tls);
     let client = file.section("client", client);
     let pools = file.sections_by_name("pools", "default", pool::pool);
     file.rule(!pools.is_empty(), &["pools"], || "no pool; at least one is needed".to_owned());
@@ -50,6 +55,13 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     file.rule(admin.listen != listen || listen.port() == 0, &["admin.listen", "listen"], || {
         format!("{listen} is where clients are served (listen)")
     });
+    // Connections are told apart by the port that they came to.
+    for (key, other) in [("listen", listen), ("admin.listen", admin.listen)] {
+        let shared = tls.listen.map(|it| it.port()).filter(|&it| it == other.port() && it != 0);
+        file.rule(shared.is_none(), &["tls.listen", key], || {
+            format!("port {} is that of {key}; choose another", other.port())
+        });
+    }
     Config {
         listen,
         threads,
@@ -62,6 +74,7 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
         trusted_proxies,
         cluster,
         admin,
+        tls,
         client,
         routes,
         pools,
@@ -87,6 +100,29 @@ fn lockout(lockout: &mut Reader<'_>) -> LockoutConfig {
         window: lockout.duration("window_ms", Duration::from_secs(60)),
         duration: lockout.duration("duration_ms", Duration::from_secs(300)),
     }
+}
+
+fn tls(tls: &mut Reader<'_>) -> TlsConfig {
+    let config = TlsConfig {
+        listen: tls.text("listen", None, &forms::LISTEN_OR_NOT),
+        certificates: tls.sections("certificates", certificate).unwrap_or_default(),
+        http2: tls.flag("http2", true),
+        handshake_timeout: tls.duration("handshake_timeout_ms", Duration::from_secs(10)),
+    };
+    let is_complete = config.listen.is_none() || !config.certificates.is_empty();
+    tls.rule(is_complete, &["certificates", "listen"], || {
+        "no certificate; tls.listen needs at least one".to_owned()
+    });
+    config
+}
+
+fn certificate(pair: &mut Reader<'_>) -> CertificateConfig {
+    let mut file = |key: &'static str| {
+        let path = pair.text(key, None, &forms::FILE);
+        pair.rule(path.is_some(), &[key], || "missing; name a PEM file".to_owned());
+        path.unwrap_or_default()
+    };
+    CertificateConfig { certificate: file("certificate"), key: file("key") }
 }
 
 fn client(client: &mut Reader<'_>) -> ClientConfig {
@@ -117,12 +153,26 @@ fn client(client: &mut Reader<'_>) -> ClientConfig {
             1_000,
             1..=CONNECTIONS_MAX,
         ),
+        http2: client.section("http2", http2),
     };
     let (header, uri) = (config.header_bytes_max, config.uri_bytes_max);
     client.rule(uri <= header, &["header_bytes_max", "uri_bytes_max"], || {
         format!("{header} is less than uri_bytes_max ({uri}), which it includes")
     });
     config
+}
+
+fn http2(http2: &mut Reader<'_>) -> Http2Config {
+    let per_minute = 1..=FRAMES_PER_MINUTE_MAX;
+    Http2Config {
+        streams_max: http2.number("streams_max", 100, 1..=STREAMS_MAX),
+        resets_per_minute_max: http2.number("resets_per_minute_max", 1_000, per_minute.clone()),
+        control_frames_per_minute_max: http2.number(
+            "control_frames_per_minute_max",
+            10_000,
+            per_minute,
+        ),
+    }
 }
 
 /// Without routes, everything goes to the only pool.

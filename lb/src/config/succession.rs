@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Config, PoolConfig, ProviderConfig};
+use super::{Config, PoolConfig, ProviderConfig, TlsConfig};
 
 impl Config {
     /// `next` as far as it may follow this configuration without a new start: keys that only a start reads keep
@@ -23,12 +23,20 @@ impl Config {
         keep(&mut kept, "access_log", &self.access_log, &mut next.access_log);
         keep(&mut kept, "cluster", &self.cluster, &mut next.cluster);
         keep(&mut kept, "admin.listen", &self.admin.listen, &mut next.admin.listen);
+        keep_tls(&mut kept, &self.tls, &mut next.tls);
         for (name, pool) in &self.pools {
             if let Some(next) = next.pools.get_mut(name) {
                 keep_provider(&mut kept, name, pool, next);
             }
         }
         (next, kept)
+    }
+}
+
+fn keep_tls(kept: &mut Vec<String>, old: &TlsConfig, next: &mut TlsConfig) {
+    keep(kept, "tls.listen", &old.listen, &mut next.listen);
+    if next.listen.is_some() && next.certificates.is_empty() {
+        next.certificates.clone_from(&old.certificates);
     }
 }
 
@@ -79,6 +87,7 @@ mod tests {
             access_log: true
             explain_header: true
             admin: { listen: 127.0.0.1:2, trust: [] }
+            tls: { listen: 127.0.0.1:4, certificates: [{ certificate: c, key: k }] }
             pools:
               a: { provider: fixed, fixed: { S1: '127.0.0.1:3' } }
               c: {}
@@ -97,6 +106,7 @@ mod tests {
             "access_log",
             "cluster",
             "admin.listen",
+            "tls.listen",
         ];
         assert_eq!(kept, [&keys[..], &["pools.a.provider"]].concat());
         assert_eq!(successor.listen, old.listen);
@@ -104,6 +114,15 @@ mod tests {
         assert!(successor.explain_header && successor.admin.trust.is_empty());
         assert_eq!((&successor.routes, successor.pools.len()), (&next.routes, 2));
         assert_eq!(old.successor(old.clone()), (old, vec![]));
+    }
+
+    #[test]
+    fn who_serves_tls_keeps_a_certificate() {
+        let text = "tls: { listen: 127.0.0.1:4, certificates: [{ certificate: c, key: k }] }";
+        let old = Config::parse(text).unwrap();
+        let (successor, kept) = old.successor(Config::default());
+        assert_eq!(kept, ["tls.listen"]);
+        assert_eq!(successor.tls, old.tls);
     }
 
     #[test]

@@ -82,6 +82,10 @@ pub(crate) enum Rejection {
     BodyTimeout,
     /// The connection ended in the middle of the head.
     HeadUnfinished,
+    /// The TLS handshake failed, or did not come to its end in time.
+    TlsHandshake,
+    /// An HTTP/2 connection carried more resets, or more frames that mean nothing, than it may.
+    Http2Flood,
     /// There are as many connections as may be, in all or of this client.
     Connections,
     /// No route matches.
@@ -91,7 +95,7 @@ pub(crate) enum Rejection {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::BadHead,
         Self::BadBody,
         Self::HeadTooLarge,
@@ -99,6 +103,8 @@ impl Rejection {
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::HeadUnfinished,
+        Self::TlsHandshake,
+        Self::Http2Flood,
         Self::Connections,
         Self::NoRoute,
         Self::Overload,
@@ -114,6 +120,8 @@ impl Rejection {
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::HeadUnfinished => "head_unfinished",
+            Self::TlsHandshake => "tls_handshake",
+            Self::Http2Flood => "http2_flood",
             Self::Connections => "connections",
             Self::NoRoute => "no_route",
             Self::Overload => "overload",

@@ -31,7 +31,7 @@ pub(crate) struct RequestCtx {
     pub(super) failure: Option<Failure>,
     /// Why it is refused.
     pub(super) fault: Option<Fault>,
-    pub(super) link: Option<Arc<Link>>,
+    pub(super) link: Arc<Link>,
 }
 
 impl RequestCtx {
@@ -46,7 +46,7 @@ impl RequestCtx {
             request_id: None,
             failure: None,
             fault: None,
-            link: None,
+            link: Link::current(),
         }
     }
 

@@ -20,7 +20,14 @@ const X_FORWARDED_FOR_TEXT: &str = "x-forwarded-for";
 const X_FORWARDED_PROTO_TEXT: &str = "x-forwarded-proto";
 const X_FORWARDED_HOST_TEXT: &str = "x-forwarded-host";
 
-const VIA: &str = "1.1 ringmaster";
+/// What `Via` says of a request that came in this version (RFC 9110 §7.6.3).
+const fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2 ringmaster",
+        Version::HTTP_10 => "1.0 ringmaster",
+        _ => "1.1 ringmaster",
+    })
+}
 
 /// Fields that mean something between a replica and us only (RFC 9110 §7.6.1). Pingora sees to those of requests,
 /// and to `Connection`, `Transfer-Encoding` and `Upgrade` of answers.
@@ -87,6 +94,7 @@ pub(super) fn request(
     sent: &mut RequestHeader,
     peer: Option<IpAddr>,
     trusted: bool,
+    is_secure: bool,
 ) -> Result<()> {
     let host = received.headers.get(header::HOST);
     if let Some(peer) = peer {
@@ -97,7 +105,8 @@ pub(super) fn request(
         sent.insert_header(X_FORWARDED_FOR_TEXT, hops)?;
     }
     if !trusted || !received.headers.contains_key(&X_FORWARDED_PROTO) {
-        sent.insert_header(X_FORWARDED_PROTO_TEXT, HeaderValue::from_static("http"))?;
+        let proto = HeaderValue::from_static(if is_secure { "https" } else { "http" });
+        sent.insert_header(X_FORWARDED_PROTO_TEXT, proto)?;
     }
     if !trusted || !received.headers.contains_key(&X_FORWARDED_HOST) {
         match host {
@@ -105,7 +114,7 @@ pub(super) fn request(
             None => drop(sent.remove_header(&X_FORWARDED_HOST)),
         }
     }
-    sent.append_header("via", HeaderValue::from_static(VIA))?;
+    sent.append_header("via", via(received.version))?;
     Ok(())
 }
 
@@ -234,7 +243,7 @@ mod tests {
         for (trusted, expected) in [(true, "9.9.9.9, 1.1.1.1"), (false, "1.1.1.1")] {
             let received = get(&["9.9.9.9"]);
             let mut sent = received.clone();
-            request(&received, &mut sent, Some(ip("1.1.1.1")), trusted).unwrap();
+            request(&received, &mut sent, Some(ip("1.1.1.1")), trusted, false).unwrap();
             assert_eq!(joined(&sent.headers, &X_FORWARDED_FOR).as_deref(), Some(expected));
         }
     }

@@ -1,16 +1,21 @@
-//! Where a request ends: the strict reading of heads and bodies (RFC 9112), as pure functions of their bytes.
+//! Where a request ends: the strict reading of heads and bodies (RFC 9112), as pure functions of their bytes; and the
+//! same strictness about the frames and heads of HTTP/2 (RFC 9113).
 //!
 //! Whoever stands before or behind the balancer must see the same requests in the same bytes. So what could be read
 //! in two ways is refused, not repaired; what is taken is passed on in exactly one form.
 
 mod chunks;
+mod frames;
 mod head;
+mod http2;
 
 use crate::metrics::Rejection;
 
 pub(super) use self::{
     chunks::Chunks,
-    head::{Head, Limits, find as find_head, read as read_head},
+    frames::Frames,
+    head::{BODY_TOO_LARGE, Head, Limits, URI_TOO_LONG, find as find_head, read as read_head},
+    http2::read as read_http2_head,
 };
 
 /// How long a request's body is.

@@ -109,7 +109,8 @@ pub(crate) fn fuzz_key(bytes: &[u8]) {
             assert!(key.as_bytes().len() <= 3 * bytes.len().max(45), "{source:?}");
         }
         let mut told = request.clone();
-        forward::request(&request, &mut told, Some(peer), trusted).expect("fields can be added");
+        forward::request(&request, &mut told, Some(peer), trusted, true)
+            .expect("fields can be added");
         let id = ids.request_id(&request, trusted);
         forward::request_id(&mut told, &id).expect("an id is a value");
         assert_eq!(told.headers.get_all(forward::X_REQUEST_ID).iter().collect::<Vec<_>>(), [&id]);

@@ -5,7 +5,7 @@
 
 mod link;
 mod pace;
-mod passed;
+mod upload;
 
 use std::{
     io,
@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::BytesMut;
-use pingora::protocols::Stream;
+use pingora::protocols::{Shutdown, Stream};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
@@ -24,7 +25,10 @@ use tokio::{
 
 pub(super) use self::link::Link;
 use self::pace::Pace;
-use super::framing::{Chunks, Fault, Length};
+use super::{
+    framing::{Chunks, Fault, Length},
+    passed::{Around, pass_on},
+};
 use crate::config::ClientConfig;
 
 /// Most heads fit; the buffer grows for others. Every idle connection holds one.
@@ -184,6 +188,21 @@ impl Guard {
         ready!(timer.as_mut().poll(cx));
         self.stalled = None;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Around for Guard {
+    fn inner(&self) -> &Stream {
+        &self.inner
+    }
+}
+
+pass_on!(Guard);
+
+#[async_trait]
+impl Shutdown for Guard {
+    async fn shutdown(&mut self) {
+        self.inner.shutdown().await;
     }
 }
 

@@ -27,4 +27,5 @@ mod spawner;
 mod story;
 mod streaming;
 mod swarm;
+mod tls;
 mod upgrade;

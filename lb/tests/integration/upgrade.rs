@@ -2,6 +2,7 @@
 
 mod load;
 mod refused;
+mod secure;
 mod successor;
 mod tunnel;
 

@@ -32,7 +32,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "1: 2",
-        "1: unknown key; keys are: listen, threads, grace_period_ms, upgrade_grace_period_ms, state_file, watch_config, access_log, explain_header, trusted_proxies, cluster, admin, client, pools, routes",
+        "1: unknown key; keys are: listen, threads, grace_period_ms, upgrade_grace_period_ms, state_file, watch_config, access_log, explain_header, trusted_proxies, cluster, admin, tls, client, pools, routes",
     ),
     (
         "admin: {[a]: b}",
@@ -397,6 +397,22 @@ const REFUSED: &[(&str, &str)] = &[
     ("pools: {}", "pools: no pool; at least one is needed"),
     ("pools: {a: , b: }", "routes: missing; say which requests go to which of the pools a, b"),
     ("routes: []", "routes: no route; at least one is needed"),
+    (
+        "tls: { listen: 127.0.0.1:5443 }",
+        "tls.certificates: no certificate; tls.listen needs at least one",
+    ),
+    (
+        "tls: { certificates: [{ certificate: a.pem }] }",
+        "tls.certificates[0].key: missing; name a PEM file",
+    ),
+    (
+        "tls: { listen: 127.0.0.2:5001, certificates: [{ certificate: c, key: k }] }",
+        "tls.listen: port 5001 is that of admin.listen; choose another",
+    ),
+    (
+        "client: { http2: { streams_max: 0 } }",
+        "client.http2.streams_max: 0: not a whole number from 1 to 10000",
+    ),
     ("routes: [{}, {pool: web}]", "routes[1].pool: \"web\" is not a pool; pools are: default"),
     ("pools: {a: , b: }\nroutes: [{}]", "routes[0].pool: missing; pools are: a, b"),
     (

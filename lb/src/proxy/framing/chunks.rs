@@ -7,7 +7,7 @@
 //!
 //! Extensions and trailers are checked here and dropped behind: the proxy writes chunks of its own.
 
-use super::{Fault, is_field_value, is_token};
+use super::{BODY_TOO_LARGE, Fault, is_field_value, is_token};
 use crate::metrics::Rejection;
 
 /// More digits than any size has.
@@ -147,7 +147,7 @@ impl Chunks {
     fn begin_data(&mut self) -> Result<State, Fault> {
         match self.room.checked_sub(self.size) {
             Some(room) => self.room = room,
-            None => return Err(Fault::new(413, Rejection::BodyTooLarge, "The body is too large")),
+            None => return Err(BODY_TOO_LARGE),
         }
         Ok(State::Data)
     }

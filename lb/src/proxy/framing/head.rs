@@ -5,7 +5,21 @@ use std::{net::Ipv6Addr, str};
 use bytes::{Buf, BytesMut};
 
 use super::{Fault, Length, is_field_value, is_token};
-use crate::metrics::Rejection;
+use crate::{config::ClientConfig, metrics::Rejection};
+
+pub(super) const BAD_TARGET: Fault = bad("Bad target");
+pub(in super::super) const URI_TOO_LONG: Fault =
+    Fault::new(414, Rejection::HeadTooLarge, "The URI is too long");
+pub(super) const TOO_MANY_FIELDS: Fault =
+    Fault::new(431, Rejection::HeadTooLarge, "Too many header fields");
+pub(super) const UNKNOWN_EXPECTATION: Fault =
+    Fault::new(417, Rejection::BadHead, "Unknown expectation");
+pub(in super::super) const BODY_TOO_LARGE: Fault =
+    Fault::new(413, Rejection::BodyTooLarge, "The body is too large");
+pub(super) const NOT_ALLOWED: Fault =
+    Fault::new(405, Rejection::BadHead, "The method is not allowed");
+pub(super) const NOT_IMPLEMENTED: Fault =
+    Fault::new(501, Rejection::BadHead, "OPTIONS * is not implemented");
 
 /// What a head may take.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +27,16 @@ pub(in super::super) struct Limits {
     pub(in super::super) uri_bytes_max: usize,
     pub(in super::super) headers_max: usize,
     pub(in super::super) body_bytes_max: u64,
+}
+
+impl Limits {
+    pub(in super::super) fn of(client: &ClientConfig) -> Self {
+        Self {
+            uri_bytes_max: client.uri_bytes_max,
+            headers_max: client.headers_max,
+            body_bytes_max: client.body_bytes_max,
+        }
+    }
 }
 
 /// What a head says.
@@ -81,7 +105,7 @@ pub(in super::super) fn read(head: &[u8], limits: &Limits) -> Result<Head, Fault
     let request_line = lines.next()?;
     let (method, target, is_1_1) = request_line_of(request_line)?;
     if target.len() > limits.uri_bytes_max {
-        return Err(Fault::new(414, Rejection::HeadTooLarge, "The URI is too long"));
+        return Err(URI_TOO_LONG);
     }
     let mut fields = Fields::default();
     let mut count = 0;
@@ -92,7 +116,7 @@ pub(in super::super) fn read(head: &[u8], limits: &Limits) -> Result<Head, Fault
         }
         count += 1;
         if count > limits.headers_max {
-            return Err(Fault::new(431, Rejection::HeadTooLarge, "Too many header fields"));
+            return Err(TOO_MANY_FIELDS);
         }
         let (name, value) = field_of(line)?;
         fields.take(name, value, is_1_1)?;
@@ -105,7 +129,7 @@ pub(in super::super) fn read(head: &[u8], limits: &Limits) -> Result<Head, Fault
     match (fields.host, authority) {
         (None, None) if is_1_1 => return Err(bad("No Host header")),
         (Some(host), _) if !is_host(host) => return Err(bad("Bad Host header")),
-        (_, Some(authority)) if !is_host(authority) => return Err(bad("Bad target")),
+        (_, Some(authority)) if !is_host(authority) => return Err(BAD_TARGET),
         (None, Some(_)) if is_1_1 => return Err(bad("No Host header")),
         (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
             return Err(bad("The target's host is not that of the Host header"));
@@ -151,7 +175,7 @@ impl<'a> Fields<'a> {
             }
             6 if name.eq_ignore_ascii_case(b"expect") && is_1_1 => {
                 if self.expects || !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Fault::new(417, Rejection::BadHead, "Unknown expectation"));
+                    return Err(UNKNOWN_EXPECTATION);
                 }
                 self.expects = true;
             }
@@ -172,9 +196,7 @@ impl<'a> Fields<'a> {
             return Err(bad("A change of protocol together with a body"));
         }
         match length {
-            Length::Known(bytes) if bytes > limits.body_bytes_max => {
-                Err(Fault::new(413, Rejection::BodyTooLarge, "The body is too large"))
-            }
+            Length::Known(bytes) if bytes > limits.body_bytes_max => Err(BODY_TOO_LARGE),
             _ => Ok(length),
         }
     }
@@ -188,7 +210,7 @@ fn once<'a>(
     if field.replace(value).is_some() { Err(bad(message)) } else { Ok(()) }
 }
 
-fn content_length(digits: &[u8]) -> Result<u64, Fault> {
+pub(super) fn content_length(digits: &[u8]) -> Result<u64, Fault> {
     let all_digits = digits.iter().all(u8::is_ascii_digit);
     let number = str::from_utf8(digits).ok().filter(|_| all_digits).and_then(|it| it.parse().ok());
     number.ok_or(bad("Bad Content-Length"))
@@ -205,9 +227,8 @@ fn request_line_of(line: &[u8]) -> Result<(&[u8], &[u8], bool), Fault> {
     if method.is_empty() || !method.iter().copied().all(is_token) {
         return Err(bad("Bad method"));
     }
-    // Fragments are never sent, and what is not visible ASCII must be escaped.
-    if target.is_empty() || !target.iter().all(|&it| it.is_ascii_graphic() && it != b'#') {
-        return Err(bad("Bad target"));
+    if !is_target(target) {
+        return Err(BAD_TARGET);
     }
     match version {
         b"HTTP/1.1" => Ok((method, target, true)),
@@ -238,20 +259,20 @@ fn field_of(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
 /// The authority of a target in absolute form.
 fn authority_of<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
     if matches!(method, b"CONNECT" | b"TRACE") {
-        return Err(Fault::new(405, Rejection::BadHead, "The method is not allowed"));
+        return Err(NOT_ALLOWED);
     }
     if target.starts_with(b"/") {
         return Ok(None);
     }
     if method == b"OPTIONS" && target == b"*" {
-        return Err(Fault::new(501, Rejection::BadHead, "OPTIONS * is not implemented"));
+        return Err(NOT_IMPLEMENTED);
     }
     match target.split_at_checked(b"http://".len()) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http://") => {
             let end = rest.iter().position(|it| matches!(it, b'/' | b'?')).unwrap_or(rest.len());
             Ok(Some(&rest[..end]))
         }
-        _ => Err(bad("Bad target")),
+        _ => Err(BAD_TARGET),
     }
 }
 
@@ -284,7 +305,7 @@ fn in_origin_form(
 }
 
 /// RFC 9110 §7.2, strictly: a name, an IPv4 address or a bracketed IPv6 address, and a port or none.
-fn is_host(value: &[u8]) -> bool {
+pub(super) fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value.iter().rposition(|&it| it == b':') {
         Some(colon) if value.last() != Some(&b']') => (&value[..colon], &value[colon + 1..]),
         Some(_) | None => (value, &b""[..]),
@@ -298,7 +319,12 @@ fn is_host(value: &[u8]) -> bool {
     !host.is_empty() && well_formed && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
 }
 
-const fn bad(message: &'static str) -> Fault {
+/// Fragments are never sent, and what is not visible ASCII must be escaped.
+pub(super) fn is_target(target: &[u8]) -> bool {
+    !target.is_empty() && target.iter().all(|&it| it.is_ascii_graphic() && it != b'#')
+}
+
+pub(super) const fn bad(message: &'static str) -> Fault {
     Fault::new(400, Rejection::BadHead, message)
 }
 

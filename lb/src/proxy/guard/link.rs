@@ -1,20 +1,56 @@
 //! What the proxy and the connection below it tell each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use pingora::server::ShutdownWatch;
 
-/// Shared by the requests of one connection, which come one after the other.
+use super::upload::Upload;
+
+tokio::task_local! {
+    /// Pingora takes nothing along with an HTTP/2 request.
+    static CURRENT: Arc<Link>;
+}
+
+/// Shared by the requests of one HTTP/1 connection, which come one after the other; with HTTP/2, each has its own.
 #[derive(Debug)]
 pub(in super::super) struct Link {
+    /// Whether the client sees the connection as one over TLS.
+    pub(in super::super) is_secure: bool,
+    /// The body of the request in hand, where nobody else watches over it.
+    pub(in super::super) upload: Upload,
     shutdown: ShutdownWatch,
     is_tunnel: AtomicBool,
     is_ended: AtomicBool,
 }
 
 impl Link {
-    pub(in super::super) fn new(shutdown: ShutdownWatch) -> Self {
-        Self { shutdown, is_tunnel: AtomicBool::new(false), is_ended: AtomicBool::new(true) }
+    pub(in super::super) fn new(is_secure: bool, shutdown: ShutdownWatch) -> Self {
+        Self {
+            is_secure,
+            upload: Upload::default(),
+            shutdown,
+            is_tunnel: AtomicBool::new(false),
+            is_ended: AtomicBool::new(true),
+        }
+    }
+
+    /// Serves a request, for which this is the [`Self::current`] link.
+    pub(in super::super) async fn during<T>(
+        self: &Arc<Self>,
+        served: impl Future<Output = T>,
+    ) -> T {
+        CURRENT.scope(self.clone(), served).await
+    }
+
+    /// The link of the request that is being served. Every request is served within one.
+    pub(in super::super) fn current() -> Arc<Self> {
+        CURRENT.get()
     }
 
     /// Whether the balancer is closing, so that the connection ends with the request in hand.

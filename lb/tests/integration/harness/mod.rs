@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod relay;
 pub(crate) mod swarm;
+pub(crate) mod tls;
 
 use std::{
     io::Write,
@@ -38,6 +39,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// A running balancer.
 pub(crate) struct Balancer {
     pub(crate) proxy: SocketAddr,
+    /// Over TLS, if that is configured.
+    pub(crate) secure: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
     child: Child,
     output: Output,
@@ -181,13 +184,13 @@ impl Balancer {
         let addr = |text: &str, key: &str| -> Option<SocketAddr> {
             text.split_whitespace().find_map(|word| word.strip_prefix(key)?.parse().ok())
         };
-        let (proxy, admin) = until("it listens", async || {
+        let (proxy, secure, admin) = until("it listens", async || {
             let text = output.text();
-            Some((addr(&text, "proxy=")?, addr(&text, "admin=")?))
+            Some((addr(&text, "proxy=")?, addr(&text, "tls="), addr(&text, "admin=")?))
         })
         .await
         .unwrap_or_else(|| panic!("no line with the addresses in:\n{}", output.text()));
-        Self { proxy, admin, child, output, config }
+        Self { proxy, secure, admin, child, output, config }
     }
 
     /// Writes another configuration into its file.

@@ -12,6 +12,7 @@ use crate::harness::{Balancer, http, is_alive, until};
 
 pub(super) struct Service {
     pub(super) proxy: SocketAddr,
+    pub(super) secure: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
     /// The process that was started first, with what all of them print.
     first: Balancer,
@@ -42,7 +43,8 @@ impl Service {
     }
 
     fn of(first: Balancer) -> Self {
-        Self { proxy: first.proxy, admin: first.admin, pids: vec![first.pid()], first }
+        let Balancer { proxy, secure, admin, .. } = first;
+        Self { proxy, secure, admin, pids: vec![first.pid()], first }
     }
 
     /// The process that serves.
