@@ -1,5 +1,5 @@
 //! A bare Pingora proxy, to tell what of Ringmaster's cost is Pingora's: round robin over fixed addresses, and nothing
-//! else. Arguments: LISTEN THREADS BACKEND…
+//! else. Arguments: LISTEN THREADS [tls=LISTEN,DIR] BACKEND…, where DIR holds `certificate.pem` and `key.pem`.
 
 use std::{
     env,
@@ -44,6 +44,8 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("the arguments are LISTEN THREADS BACKEND…");
     };
     let threads = threads.parse().context("THREADS")?;
+    let secure = backends.first().and_then(|it| it.strip_prefix("tls="));
+    let backends = &backends[usize::from(secure.is_some())..];
     let peers = backends
         .iter()
         .map(|backend| {
@@ -57,6 +59,12 @@ fn main() -> anyhow::Result<()> {
     let proxy = RoundRobin { peers, turn: AtomicUsize::new(0) };
     let mut service = http_proxy_service(&server.configuration, proxy);
     service.add_tcp(listen);
+    if let Some((listen, dir)) = secure.and_then(|it| it.split_once(',')) {
+        let file = |name: &str| format!("{dir}/{name}.pem");
+        service
+            .add_tls(listen, &file("certificate"), &file("key"))
+            .map_err(|error| anyhow::anyhow!("tls: {error}"))?;
+    }
     server.add_service(service);
     server.run_forever()
 }

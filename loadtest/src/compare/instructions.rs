@@ -89,7 +89,7 @@ impl Counter {
                 format!("--callgrind-out-file={}", prefix.display()),
             ],
         };
-        let playing = peer.start(stage, Setting { threads: 1, access_log: false }, &wrapper)?;
+        let playing = peer.start(stage, Setting::ONE_THREAD, &wrapper)?;
         closed_loop(playing.address, CONNECTIONS, WARM_UP)?;
         let load = || closed_loop(playing.address, CONNECTIONS, requests);
         let counts = match self {
@@ -162,7 +162,7 @@ pub(super) fn system_calls(
     if Command::new("strace").arg("-V").output().is_err() {
         return Ok(None);
     }
-    let playing = peer.start(stage, Setting { threads: 1, access_log: false }, &[])?;
+    let playing = peer.start(stage, Setting::ONE_THREAD, &[])?;
     closed_loop(playing.address, CONNECTIONS, WARM_UP)?;
     let child = Command::new("strace")
         .args(["-f", "-c", "-p", &playing.process.pid().to_string()])

@@ -16,7 +16,6 @@ use crate::progress;
 const WARM_UP: u64 = 2_000;
 /// Requests whose instructions are counted, and whose system calls.
 const COUNTED: u64 = 5_000;
-const ONE_THREAD: Setting = Setting { threads: 1, access_log: false };
 
 /// Keep-alive connections of which each did one request, and whose memory is then looked at.
 const IDLE: [usize; 2] = [64, 5_000];
@@ -103,7 +102,7 @@ impl Measure<'_> {
     }
 
     fn memory(&mut self, peer: Peer) -> anyhow::Result<()> {
-        let playing = self.start("memory", peer, ONE_THREAD)?;
+        let playing = self.start("memory", peer, Setting::ONE_THREAD)?;
         let mib = |kib: u64| kib as f64 / 1024.0;
         let idle = playing.process.rss_kib()?;
         let mut connections = Vec::new();
@@ -121,8 +120,11 @@ impl Measure<'_> {
     }
 
     fn load(&mut self, round: u32, scenario: Scenario, peer: Peer) -> anyhow::Result<()> {
-        let setting =
-            Setting { threads: scenario.threads(), access_log: scenario == Scenario::JsonLogged };
+        let setting = Setting {
+            threads: scenario.threads(),
+            access_log: scenario == Scenario::JsonLogged,
+            tls: scenario.is_secure(),
+        };
         // The bare proxy has no access log.
         if setting.access_log && peer == Peer::Bare {
             return Ok(());
@@ -130,8 +132,8 @@ impl Measure<'_> {
         let playing = self.start(&format!("round {}, {scenario}", round + 1), peer, setting)?;
         closed_loop(playing.address, CONNECTIONS, WARM_UP)?;
         let before = playing.process.cpu()?;
-        let load =
-            scenario.drive(playing.address, self.stage.dir(), CONNECTIONS, self.plan.seconds)?;
+        let address = if setting.tls { playing.secure } else { playing.address };
+        let load = scenario.drive(address, self.stage.dir(), CONNECTIONS, self.plan.seconds)?;
         let after = playing.process.cpu()?;
         let each = |micros: u64| micros as f64 / load.requests.max(1) as f64;
         let (user, system) =
@@ -169,7 +171,8 @@ impl Measure<'_> {
             if rate == 0 {
                 continue;
             }
-            let playing = self.start(&format!("round {}, {load}", round + 1), peer, ONE_THREAD)?;
+            let playing =
+                self.start(&format!("round {}, {load}", round + 1), peer, Setting::ONE_THREAD)?;
             closed_loop(playing.address, CONNECTIONS, WARM_UP)?;
             let mut latencies = open_loop(
                 playing.address,

@@ -4,7 +4,7 @@ use std::{fmt, fs, net::SocketAddr, path::PathBuf, process::Command};
 
 use serde::{Deserialize, Serialize};
 
-use super::stage::Stage;
+use super::stage::{BOTH, CERTIFICATE, KEY, Stage};
 use crate::running::{Running, beside, free_addresses};
 
 /// A proxy under comparison.
@@ -26,12 +26,20 @@ pub(super) enum Peer {
 pub(super) struct Setting {
     pub(super) threads: usize,
     pub(super) access_log: bool,
+    /// Whether it serves TLS as well.
+    pub(super) tls: bool,
+}
+
+impl Setting {
+    pub(super) const ONE_THREAD: Self = Self { threads: 1, access_log: false, tls: false };
 }
 
 /// A peer that answers.
 pub(super) struct Playing {
     pub(super) process: Running,
     pub(super) address: SocketAddr,
+    /// Where it serves TLS, if it was to.
+    pub(super) secure: SocketAddr,
 }
 
 impl Peer {
@@ -64,10 +72,13 @@ impl Peer {
         setting: Setting,
         wrapper: &[String],
     ) -> anyhow::Result<Playing> {
-        let [address, admin] = free_addresses()?;
+        let [address, secure, admin] = free_addresses()?;
         let dir = stage.dir();
         let file = dir.join(format!("{self}.conf"));
-        fs::write(&file, stage.fill(self.template(), &names(stage, setting, address, admin)))?;
+        fs::write(
+            &file,
+            stage.fill(self.template(), &names(stage, setting, [address, secure, admin])),
+        )?;
         let mut arguments: Vec<String> = wrapper.to_vec();
         arguments.push(self.program()?.display().to_string());
         let path = file.display().to_string();
@@ -75,6 +86,7 @@ impl Peer {
             Self::Ringmaster => vec!["-c".into(), path],
             Self::Bare => [address.to_string(), setting.threads.to_string()]
                 .into_iter()
+                .chain(setting.tls.then(|| format!("tls={secure},{}", dir.display())))
                 .chain(stage.backends().iter().map(SocketAddr::to_string))
                 .collect(),
             Self::Nginx => {
@@ -106,7 +118,7 @@ impl Peer {
         let mut process =
             Running::start(&self.to_string(), command, &dir.join(format!("{self}.log")))?;
         process.until_answers(address)?;
-        Ok(Playing { process, address })
+        Ok(Playing { process, address, secure })
     }
 
     fn program(self) -> anyhow::Result<PathBuf> {
@@ -132,10 +144,10 @@ impl Peer {
 fn names(
     stage: &Stage,
     setting: Setting,
-    address: SocketAddr,
-    admin: SocketAddr,
+    [address, secure, admin]: [SocketAddr; 3],
 ) -> Vec<(&'static str, String)> {
     let log = |on: &str, off: &str| if setting.access_log { on.to_owned() } else { off.to_owned() };
+    let tls = |on: String| if setting.tls { on } else { String::new() };
     let dir = stage.dir().display();
     vec![
         ("LISTEN", address.to_string()),
@@ -147,6 +159,28 @@ fn names(
         ("HAPROXY_OPTION", log("log global\n    option httplog", "")),
         ("CADDY_LOG", log(&format!("log {{\n\t\toutput file {dir}/caddy-access.log\n\t}}"), "")),
         ("RINGMASTER_LOG", setting.access_log.to_string()),
+        (
+            "NGINX_TLS",
+            tls(format!(
+                "listen {secure} ssl backlog=4096; ssl_certificate {dir}/{CERTIFICATE}; ssl_certificate_key {dir}/{KEY};"
+            )),
+        ),
+        (
+            "HAPROXY_TLS",
+            tls(format!("bind {secure} ssl crt {dir}/{BOTH} alpn http/1.1 backlog 4096")),
+        ),
+        (
+            "CADDY_TLS",
+            tls(format!(
+                "https://{secure} {{\n\tbind 127.0.0.1\n\ttls {dir}/{CERTIFICATE} {dir}/{KEY}\n\timport proxy\n}}"
+            )),
+        ),
+        (
+            "RINGMASTER_TLS",
+            tls(format!(
+                "tls: {{ listen: {secure}, certificates: [{{ certificate: {dir}/{CERTIFICATE}, key: {dir}/{KEY} }}] }}"
+            )),
+        ),
     ]
 }
 

@@ -80,8 +80,7 @@ fn measure(plan: &Plan) -> anyhow::Result<Vec<Figure>> {
         for &replicas in &plan.replicas {
             progress::show(&format!("round {}: {replicas} replicas", round + 1));
             let stage = Stage::with_backends(replicas)?;
-            let playing =
-                Peer::Ringmaster.start(&stage, Setting { threads: 1, access_log: false }, &[])?;
+            let playing = Peer::Ringmaster.start(&stage, Setting::ONE_THREAD, &[])?;
             point(
                 &stage,
                 &playing,
@@ -95,8 +94,7 @@ fn measure(plan: &Plan) -> anyhow::Result<Vec<Figure>> {
         let stage = Stage::set()?;
         for &connections in &plan.connections {
             progress::show(&format!("round {}: {connections} connections", round + 1));
-            let playing =
-                Peer::Ringmaster.start(&stage, Setting { threads: 1, access_log: false }, &[])?;
+            let playing = Peer::Ringmaster.start(&stage, Setting::ONE_THREAD, &[])?;
             point(
                 &stage,
                 &playing,

@@ -15,6 +15,8 @@ pub(super) enum Scenario {
     Mib1,
     Post10,
     Connect,
+    Tls,
+    TlsConnect,
 }
 
 /// What one run of `wrk` did.
@@ -29,18 +31,24 @@ pub(super) struct Load {
 pub(super) const CONNECTIONS: u64 = 64;
 
 impl Scenario {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Json,
         Self::Kib10,
         Self::Mib1,
         Self::Post10,
         Self::Connect,
+        Self::Tls,
+        Self::TlsConnect,
         Self::JsonLogged,
         Self::JsonTwoThreads,
     ];
 
     pub(super) fn threads(self) -> usize {
         if self == Self::JsonTwoThreads { 2 } else { 1 }
+    }
+
+    pub(super) fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsConnect)
     }
 
     /// In tables of figures.
@@ -53,6 +61,8 @@ impl Scenario {
             Self::Mib1 => "1m",
             Self::Post10 => "post-10k",
             Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::TlsConnect => "tls-connect",
         }
     }
 
@@ -66,11 +76,13 @@ impl Scenario {
     /// Method, path, bytes of the request's body, and `close` for a connection per request.
     fn arguments(self) -> [&'static str; 4] {
         match self {
-            Self::Json | Self::JsonLogged | Self::JsonTwoThreads => ["GET", "/home", "0", "keep"],
+            Self::Json | Self::JsonLogged | Self::JsonTwoThreads | Self::Tls => {
+                ["GET", "/home", "0", "keep"]
+            }
             Self::Kib10 => ["GET", "/10k", "0", "keep"],
             Self::Mib1 => ["GET", "/1m", "0", "keep"],
             Self::Post10 => ["POST", "/home", "10240", "keep"],
-            Self::Connect => ["GET", "/home", "0", "close"],
+            Self::Connect | Self::TlsConnect => ["GET", "/home", "0", "close"],
         }
     }
 
@@ -95,7 +107,7 @@ impl Scenario {
             ])
             .arg("-s")
             .arg(dir.join("requests.lua"))
-            .arg(format!("http://{address}"))
+            .arg(format!("{}://{address}", if self.is_secure() { "https" } else { "http" }))
             .arg("--")
             .args(self.arguments())
             .output()
@@ -129,6 +141,8 @@ impl fmt::Display for Scenario {
             Self::Mib1 => "1 MiB answer",
             Self::Post10 => "POST of 10 KiB",
             Self::Connect => "new connection per request",
+            Self::Tls => "60-byte JSON over TLS",
+            Self::TlsConnect => "new TLS connection per request",
         })
     }
 }

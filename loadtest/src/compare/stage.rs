@@ -1,8 +1,9 @@
 //! The stage on which all peers play: a scratch directory, free addresses, cores, and the backend.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
     thread,
@@ -25,6 +26,11 @@ const BACKENDS: usize = 3;
 
 /// Bodies that the backend serves as files, by path.
 const FILES: [(&str, usize); 2] = [("10k", 10 << 10), ("1m", 1 << 20)];
+
+/// In the stage's directory: for this machine, signed by itself, and its key; HAProxy wants both in one file.
+pub(super) const CERTIFICATE: &str = "certificate.pem";
+pub(super) const KEY: &str = "key.pem";
+pub(super) const BOTH: &str = "both.pem";
 
 /// What is the same for every peer; the backend ends with it.
 pub(super) struct Stage {
@@ -56,6 +62,7 @@ impl Stage {
             fs::write(files.join(name), vec![b'x'; bytes])?;
         }
         fs::write(dir.path().join("requests.lua"), REQUESTS)?;
+        certify(dir.path())?;
         let [first] = free_addresses()?;
         // The whole of 127.0.0.0/8 is this machine, so one free port makes as many addresses as are needed.
         let backends: Vec<SocketAddr> = (0..count as u32)
@@ -90,6 +97,17 @@ impl Stage {
         names.extend(more.iter().cloned());
         filled(template, &names)
     }
+}
+
+fn certify(dir: &Path) -> anyhow::Result<()> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::write(dir.join(CERTIFICATE), &certificate)?;
+    for (name, text) in [(KEY, key.clone()), (BOTH, certificate + &key)] {
+        fs::write(dir.join(name), text)?;
+        fs::set_permissions(dir.join(name), Permissions::from_mode(0o600))?;
+    }
+    Ok(())
 }
 
 /// What every template may name.
