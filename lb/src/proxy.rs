@@ -12,6 +12,7 @@ mod access_log;
 mod answer;
 mod connections;
 mod context;
+mod fields;
 mod forward;
 mod framing;
 mod front;
@@ -147,6 +148,7 @@ impl ProxyHttp for Proxy {
         // Interim answers are unknown to HTTP/1.0.
         let is_1_0 = header.version == Version::HTTP_10;
         session.set_ignore_info_resp(is_1_0);
+        fields::of_request(session.req_header_mut(), |_| ());
         Ok(())
     }
 
@@ -234,22 +236,20 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        let received = session.req_header();
         let trusted = ctx.peer.is_some_and(|addr| ctx.settings.trusts(addr));
-        forward::request(session.req_header(), request, ctx.peer, trusted, ctx.link.is_secure)?;
         ctx.link.upload.begin();
-        // HTTP/1.0 need not have one, but is passed on as HTTP/1.1.
-        if !request.headers.contains_key(header::HOST)
-            && let Some(pick) = &ctx.pick
-        {
-            request.insert_header(header::HOST, pick.lease.addr.to_string())?;
-        }
-        if session.req_header().version == Version::HTTP_10 {
-            request.remove_header(&header::EXPECT);
-        }
-        let id = ctx
-            .request_id
-            .get_or_insert_with(|| self.ids.request_id(session.req_header(), trusted));
-        forward::request_id(request, id)
+        let id = ctx.request_id.get_or_insert_with(|| self.ids.request_id(received, trusted));
+        fields::of_request(request, |sent| {
+            forward::request(sent, ctx.peer, trusted, received.version, ctx.link.is_secure)?;
+            forward::request_id(sent, id);
+            match &ctx.pick {
+                Some(pick) if received.version == Version::HTTP_10 => {
+                    forward::as_1_1(sent, pick.lease.addr)
+                }
+                _ => Ok(()),
+            }
+        })
     }
 
     async fn upstream_response_filter(

@@ -1,12 +1,14 @@
 //! What is added to and taken from heads on their way through: `X-Forwarded-*`, `Via`, hop-by-hop fields.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::{
-    Result,
+    ErrorType, OrErr, Result,
     http::{RequestHeader, ResponseHeader},
 };
+
+use super::fields;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const X_RINGMASTER: HeaderName = HeaderName::from_static("x-ringmaster");
@@ -14,11 +16,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The same names for writing: Pingora keeps a name as it is spelt, and copies it unless it is a static text.
-const X_REQUEST_ID_TEXT: &str = "x-request-id";
-const X_FORWARDED_FOR_TEXT: &str = "x-forwarded-for";
-const X_FORWARDED_PROTO_TEXT: &str = "x-forwarded-proto";
-const X_FORWARDED_HOST_TEXT: &str = "x-forwarded-host";
+/// Fields that a request gets on its way: those above but one, `Via`, and `Host` if it has none.
+const ADDED: usize = 6;
 
 /// What `Via` says of a request that came in this version (RFC 9110 §7.6.3).
 const fn via(version: Version) -> HeaderValue {
@@ -90,31 +89,42 @@ fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Option<
 
 /// Tells the replica who asked, and for what. Only a trusted proxy's own words are kept.
 pub(super) fn request(
-    received: &RequestHeader,
-    sent: &mut RequestHeader,
+    sent: &mut HeaderMap,
     peer: Option<IpAddr>,
     trusted: bool,
+    came_in: Version,
     is_secure: bool,
 ) -> Result<()> {
-    let host = received.headers.get(header::HOST);
+    // The map of a head that was copied is full.
+    sent.reserve(ADDED);
     if let Some(peer) = peer {
-        let hops = match trusted.then(|| joined(&received.headers, &X_FORWARDED_FOR)).flatten() {
-            Some(hops) => format!("{hops}, {peer}"),
-            None => text(peer),
+        let hops = match trusted.then(|| joined(sent, &X_FORWARDED_FOR)).flatten() {
+            Some(hops) => format!("{hops}, {peer}").try_into(),
+            None => text(peer).try_into(),
         };
-        sent.insert_header(X_FORWARDED_FOR_TEXT, hops)?;
+        sent.insert(X_FORWARDED_FOR, hops.or_err(ErrorType::InvalidHTTPHeader, "a bad hop")?);
     }
-    if !trusted || !received.headers.contains_key(&X_FORWARDED_PROTO) {
-        let proto = HeaderValue::from_static(if is_secure { "https" } else { "http" });
-        sent.insert_header(X_FORWARDED_PROTO_TEXT, proto)?;
+    if !trusted || !sent.contains_key(&X_FORWARDED_PROTO) {
+        let proto = if is_secure { "https" } else { "http" };
+        sent.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
-    if !trusted || !received.headers.contains_key(&X_FORWARDED_HOST) {
-        match host {
-            Some(host) => sent.insert_header(X_FORWARDED_HOST_TEXT, host.clone())?,
-            None => drop(sent.remove_header(&X_FORWARDED_HOST)),
+    if !trusted || !sent.contains_key(&X_FORWARDED_HOST) {
+        match sent.get(header::HOST).cloned() {
+            Some(host) => drop(sent.insert(X_FORWARDED_HOST, host)),
+            None => drop(sent.remove(&X_FORWARDED_HOST)),
         }
     }
-    sent.append_header("via", via(received.version))?;
+    sent.append(header::VIA, via(came_in));
+    Ok(())
+}
+
+/// Makes a request of HTTP/1.0 one of HTTP/1.1, as which it is passed on: with a host, and without what it did not mean.
+pub(super) fn as_1_1(sent: &mut HeaderMap, replica: SocketAddr) -> Result<()> {
+    if !sent.contains_key(header::HOST) {
+        let host = HeaderValue::try_from(replica.to_string());
+        sent.insert(header::HOST, host.or_err(ErrorType::InvalidHTTPHeader, "a bad address")?);
+    }
+    sent.remove(header::EXPECT);
     Ok(())
 }
 
@@ -142,11 +152,11 @@ pub(super) fn has_one_length(response: &ResponseHeader) -> bool {
 }
 
 /// Tells the replica the request's id, unless exactly this id came with it: to write a field again costs as much as a new one.
-pub(super) fn request_id(sent: &mut RequestHeader, id: &HeaderValue) -> Result<()> {
-    let mut brought = sent.headers.get_all(X_REQUEST_ID).iter();
+pub(super) fn request_id(sent: &mut HeaderMap, id: &HeaderValue) {
+    let mut brought = sent.get_all(X_REQUEST_ID).iter();
     match (brought.next(), brought.next()) {
-        (Some(brought), None) if brought == id => Ok(()),
-        _ => sent.insert_header(X_REQUEST_ID_TEXT, id.clone()),
+        (Some(brought), None) if brought == id => {}
+        _ => drop(sent.insert(X_REQUEST_ID, id.clone())),
     }
 }
 
@@ -182,13 +192,17 @@ pub(super) fn response(response: &mut ResponseHeader) -> Result<()> {
             ![header::UPGRADE, header::CONNECTION, header::CONTENT_LENGTH].contains(name)
         })
         .collect();
-    for name in nominated.iter().chain(&HOP_BY_HOP) {
-        response.remove_header(name);
-    }
     // Said by an answer that switches, or that demands it.
-    if !matches!(response.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED) {
-        response.remove_header(&header::UPGRADE);
-    }
+    let says_upgrade =
+        matches!(response.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED);
+    fields::of_response(response, |sent| {
+        for name in nominated.iter().chain(&HOP_BY_HOP) {
+            sent.remove(name);
+        }
+        if !says_upgrade {
+            sent.remove(header::UPGRADE);
+        }
+    })?;
     // Ours, not the replica's (RFC 9110 §2.5).
     response.set_version(Version::HTTP_11);
     Ok(())
@@ -241,10 +255,9 @@ mod tests {
     #[test]
     fn a_stranger_s_forwarded_fields_are_replaced() {
         for (trusted, expected) in [(true, "9.9.9.9, 1.1.1.1"), (false, "1.1.1.1")] {
-            let received = get(&["9.9.9.9"]);
-            let mut sent = received.clone();
-            request(&received, &mut sent, Some(ip("1.1.1.1")), trusted, false).unwrap();
-            assert_eq!(joined(&sent.headers, &X_FORWARDED_FOR).as_deref(), Some(expected));
+            let mut sent = get(&["9.9.9.9"]).headers.clone();
+            request(&mut sent, Some(ip("1.1.1.1")), trusted, Version::HTTP_11, false).unwrap();
+            assert_eq!(joined(&sent, &X_FORWARDED_FOR).as_deref(), Some(expected));
         }
     }
 
@@ -261,16 +274,13 @@ mod tests {
     fn a_request_has_one_id_afterwards() {
         let id = HeaderValue::from_static("order-7");
         for brought in [&[][..], &["order-7"], &["other"], &["order-7", "other"]] {
-            let mut sent = get(&[]);
+            let mut sent = HeaderMap::new();
             for value in brought {
-                sent.append_header(X_REQUEST_ID, *value).unwrap();
+                sent.append(X_REQUEST_ID, HeaderValue::from_static(value));
             }
-            request_id(&mut sent, &id).unwrap();
-            assert_eq!(
-                sent.headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(),
-                [&id],
-                "{brought:?}"
-            );
+            request_id(&mut sent, &id);
+            let ids: Vec<_> = sent.get_all(X_REQUEST_ID).iter().collect();
+            assert_eq!(ids, [&id], "{brought:?}");
         }
     }
 
