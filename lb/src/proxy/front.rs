@@ -61,6 +61,38 @@ impl Front {
         Self { inner, settings, connections, ledger, farewells, secure_port }
     }
 
+    /// Serves a connection if there is a place for it. What each kind needs while it lasts is boxed, or every connection
+    /// would have room for the largest.
+    async fn admit(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) {
+        let digest = stream.get_socket_digest();
+        let peer =
+            digest.as_ref().and_then(|it| Some(it.peer_addr()?.as_inet()?.ip().to_canonical()));
+        // Without TLS, the port need not be asked for.
+        let is_secure = self.secure_port.is_some_and(|port| {
+            let local = digest.as_ref().and_then(|it| it.local_addr()?.as_inet());
+            local.is_some_and(|it| it.port() == port)
+        });
+        let settings = self.settings.load_full();
+        let limits = &settings.client;
+        // Those that are trusted speak for many clients, so that the limit of one is not theirs.
+        let client = peer.filter(|&addr| !settings.trusts(addr));
+        let (max, per_client) = (limits.connections_max, limits.connections_per_client_max);
+        let slot = self.connections.admit(max, client, per_client);
+        match (slot, is_secure) {
+            (Some(_slot), true) => {
+                Box::pin(self.serve_secure(stream, peer, &settings, shutdown)).await;
+            }
+            (Some(_slot), false) => self.serve_http1(stream, false, peer, limits, shutdown).await,
+            (None, _) => {
+                self.ledger.refused(TOO_MANY.rejection, TOO_MANY.status, peer);
+                // Without a handshake, one over TLS would understand nothing.
+                if !is_secure {
+                    self.farewell(stream, TOO_MANY).await;
+                }
+            }
+        }
+    }
+
     async fn serve_secure(
         self: &Arc<Self>,
         stream: Stream,
@@ -72,7 +104,7 @@ impl Front {
         let limits = &settings.client;
         match timeout(settings.handshake_timeout, Secure::accept(stream, tls)).await {
             Ok(Ok(stream)) if stream.is_http2() => {
-                self.serve_http2(stream, peer, limits, shutdown).await;
+                Box::pin(self.serve_http2(stream, peer, limits, shutdown)).await;
             }
             Ok(Ok(stream)) => {
                 self.serve_http1(Box::new(stream), true, peer, limits, shutdown).await;
@@ -106,31 +138,9 @@ impl ServerApp for Front {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let digest = stream.get_socket_digest();
-        let peer =
-            digest.as_ref().and_then(|it| Some(it.peer_addr()?.as_inet()?.ip().to_canonical()));
-        // Without TLS, the port need not be asked for.
-        let is_secure = self.secure_port.is_some_and(|port| {
-            let local = digest.as_ref().and_then(|it| it.local_addr()?.as_inet());
-            local.is_some_and(|it| it.port() == port)
-        });
-        let settings = self.settings.load_full();
-        let limits = &settings.client;
-        // Those that are trusted speak for many clients, so that the limit of one is not theirs.
-        let client = peer.filter(|&addr| !settings.trusts(addr));
-        let (max, per_client) = (limits.connections_max, limits.connections_per_client_max);
-        let slot = self.connections.admit(max, client, per_client);
-        match (slot, is_secure) {
-            (Some(_slot), true) => self.serve_secure(stream, peer, &settings, shutdown).await,
-            (Some(_slot), false) => self.serve_http1(stream, false, peer, limits, shutdown).await,
-            (None, _) => {
-                self.ledger.refused(TOO_MANY.rejection, TOO_MANY.status, peer);
-                // Without a handshake, one over TLS would understand nothing.
-                if !is_secure {
-                    self.farewell(stream, TOO_MANY).await;
-                }
-            }
-        }
+        let (front, shutdown) = (self.clone(), shutdown.clone());
+        // Pingora's task has room for a TLS handshake, 9 KB that would be kept until the connection ends.
+        tokio::spawn(async move { front.admit(stream, &shutdown).await });
         None
     }
 
