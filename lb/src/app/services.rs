@@ -105,9 +105,9 @@ impl ProxyService {
     ) -> Self {
         let mut inner = listening::Service::new("proxy".to_owned(), front);
         for (_, addr) in &listeners {
-            // Heads and bodies are read into buffers of their own: 64 KiB more for each connection would only be copied from.
-            let unread = L4BufferSettings::default().read(0);
-            inner.add_listener(ListenerConfig::tcp(addr.to_string()).l4_buffer(unread));
+            // The proxy reads and writes through buffers of its own, which idle connections do not have.
+            let unbuffered = L4BufferSettings::unbuffered();
+            inner.add_listener(ListenerConfig::tcp(addr.to_string()).l4_buffer(unbuffered));
         }
         Self { listeners, inner, threads, gate }
     }

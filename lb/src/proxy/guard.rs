@@ -4,11 +4,14 @@
 //! follows it stays in `unread` for the next one. A client that sends or takes bytes too slowly gets an error.
 
 mod link;
+mod outgoing;
 mod pace;
 mod upload;
 
 use std::{
+    future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -19,20 +22,20 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::protocols::{Shutdown, Stream};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
 
 pub(super) use self::link::Link;
-use self::pace::Pace;
+use self::{outgoing::Outgoing, pace::Pace};
 use super::{
     framing::{Chunks, Fault, Length},
     passed::{Around, pass_on},
 };
 use crate::config::ClientConfig;
 
-/// Most heads fit; the buffer grows for others. Every idle connection holds one.
-const HEAD_BYTES_TYPICAL: usize = 1024;
+/// What is received at once of a head. Most fit.
+const HEAD_BYTES_TYPICAL: usize = 4096;
 
 /// A stream between the client and Pingora.
 #[derive(Debug)]
@@ -40,6 +43,7 @@ pub(super) struct Guard {
     inner: Stream,
     /// Received, and not part of what was read so far.
     unread: BytesMut,
+    outgoing: Outgoing,
     body: Body,
     pace: Pace,
     link: Arc<Link>,
@@ -81,6 +85,7 @@ impl Guard {
         Self {
             inner,
             unread: BytesMut::new(),
+            outgoing: Outgoing::default(),
             body: Body::Known(0),
             pace: Pace::new(limits),
             link,
@@ -94,12 +99,16 @@ impl Guard {
         &mut self.unread
     }
 
-    /// Receives more of the next head; 0 at the end.
+    /// Receives more of the next head; 0 at the end. It waits without a buffer: most connections are idle.
     pub(super) async fn receive(&mut self) -> io::Result<usize> {
-        if self.unread.capacity() == self.unread.len() {
-            self.unread.reserve(HEAD_BYTES_TYPICAL);
-        }
-        self.inner.read_buf(&mut self.unread).await
+        poll_fn(|cx| {
+            let mut bytes = [const { MaybeUninit::uninit() }; HEAD_BYTES_TYPICAL];
+            let mut received = ReadBuf::uninit(&mut bytes);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut received))?;
+            self.unread.extend_from_slice(received.filled());
+            Poll::Ready(Ok(received.filled().len()))
+        })
+        .await
     }
 
     /// Takes the head of the next request, so many bytes, whose body is `length` long.
@@ -202,6 +211,8 @@ pass_on!(Guard);
 #[async_trait]
 impl Shutdown for Guard {
     async fn shutdown(&mut self) {
+        // Whoever does not take the rest is gone.
+        let _ = tokio::io::AsyncWriteExt::flush(self).await;
         self.inner.shutdown().await;
     }
 }
@@ -233,9 +244,7 @@ impl AsyncWrite for Guard {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(cx, buf);
-        this.unless_stalled(cx, written)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -244,23 +253,29 @@ impl AsyncWrite for Guard {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        let written = this.outgoing.poll_write(&mut this.inner, cx, bufs);
         this.unless_stalled(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        let flushed = match this.outgoing.poll_send(&mut this.inner, cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_flush(cx),
+            unsent => unsent,
+        };
         this.unless_stalled(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.inner).poll_shutdown(cx);
+        let shut = match this.outgoing.poll_send(&mut this.inner, cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_shutdown(cx),
+            unsent => unsent,
+        };
         this.unless_stalled(cx, shut)
     }
 }
