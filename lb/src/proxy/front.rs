@@ -14,6 +14,7 @@
 
 mod http1;
 mod http2;
+mod idle;
 mod secure;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

@@ -16,9 +16,9 @@ use pingora::{
     protocols::{IO, Stream, http::ServerSession},
     server::ShutdownWatch,
 };
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::Front;
+use super::{Front, idle::Idle};
 use crate::{
     config::ClientConfig,
     metrics::Rejection,
@@ -51,9 +51,10 @@ impl Front {
         shutdown: &ShutdownWatch,
     ) {
         let link = Arc::new(Link::new(is_secure, shutdown.clone()));
+        let mut idle = Idle::new(shutdown.clone(), limits);
         let mut guard = Box::new(Guard::new(stream, limits, link.clone()));
         for served in 1.. {
-            let head = match self.read_head(&mut guard, served == 1, limits, shutdown).await {
+            let head = match read_head(&mut guard, served == 1, limits, &mut idle).await {
                 Ok(head) => head,
                 Err(Stop::Silent) => return,
                 Err(Stop::Unfinished) => {
@@ -82,69 +83,55 @@ impl Front {
             }
         }
     }
+}
 
-    /// The head of the next request, as it is passed on.
-    async fn read_head(
-        &self,
-        guard: &mut Guard,
-        is_first: bool,
-        limits: &ClientConfig,
-        shutdown: &ShutdownWatch,
-    ) -> Result<BytesMut, Stop> {
-        let idle = if is_first { limits.header_timeout } else { limits.keepalive_timeout };
-        if guard.unread().is_empty() {
-            self.first_bytes(guard, idle, limits, shutdown).await?;
-        }
-        let deadline = Instant::now() + limits.header_timeout;
-        let mut scanned = 0;
-        let end = loop {
-            let received = guard.unread();
-            if let Some(end) = framing::find_head(received, scanned).map_err(Stop::Refused)? {
-                break end;
-            }
-            scanned = received.len();
-            if scanned > limits.header_bytes_max {
-                return Err(Stop::Refused(too_large(received, limits)));
-            }
-            match timeout_at(deadline, guard.receive()).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) if scanned == 0 => return Err(Stop::Silent),
-                Ok(Ok(0) | Err(_)) => return Err(Stop::Unfinished),
-                Err(_) => return Err(Stop::Refused(TOO_SLOW)),
-            }
-        };
-        if end > limits.header_bytes_max {
-            return Err(Stop::Refused(too_large(guard.unread(), limits)));
-        }
-        let Head { length, rewritten } =
-            framing::read_head(&guard.unread()[..end], &Limits::of(limits))
-                .map_err(Stop::Refused)?;
-        let head = guard.begin(end, length, limits.body_bytes_max);
-        Ok(rewritten.unwrap_or(head))
+/// The head of the next request, as it is passed on.
+async fn read_head(
+    guard: &mut Guard,
+    is_first: bool,
+    limits: &ClientConfig,
+    idle: &mut Idle,
+) -> Result<BytesMut, Stop> {
+    let wait = if is_first { limits.header_timeout } else { limits.keepalive_timeout };
+    if guard.unread().is_empty() {
+        first_bytes(guard, wait, idle).await?;
     }
-
-    /// Waits for a request to begin.
-    async fn first_bytes(
-        &self,
-        guard: &mut Guard,
-        idle: Duration,
-        limits: &ClientConfig,
-        shutdown: &ShutdownWatch,
-    ) -> Result<(), Stop> {
-        let mut shutdown = shutdown.clone();
-        let closed = async {
-            // Fails only when the server is gone, and then it is closed, too.
-            let _ = shutdown.wait_for(|&down| down).await;
-            sleep(limits.keepalive_min_timeout).await;
-        };
-        tokio::select! {
-            biased;
-            received = timeout(idle, guard.receive()) => match received {
-                Ok(Ok(1..)) => Ok(()),
-                Ok(Ok(0) | Err(_)) | Err(_) => Err(Stop::Silent),
-            },
-            () = closed => Err(Stop::Silent),
+    let (mut scanned, mut deadline) = (0, None);
+    let end = loop {
+        let received = guard.unread();
+        if let Some(end) = framing::find_head(received, scanned).map_err(Stop::Refused)? {
+            break end;
         }
+        scanned = received.len();
+        if scanned > limits.header_bytes_max {
+            return Err(Stop::Refused(too_large(received, limits)));
+        }
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.header_timeout);
+        match timeout_at(deadline, guard.receive()).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) if scanned == 0 => return Err(Stop::Silent),
+            Ok(Ok(0) | Err(_)) => return Err(Stop::Unfinished),
+            Err(_) => return Err(Stop::Refused(TOO_SLOW)),
+        }
+    };
+    if end > limits.header_bytes_max {
+        return Err(Stop::Refused(too_large(guard.unread(), limits)));
+    }
+    let Head { length, rewritten } =
+        framing::read_head(&guard.unread()[..end], &Limits::of(limits)).map_err(Stop::Refused)?;
+    let head = guard.begin(end, length, limits.body_bytes_max);
+    Ok(rewritten.unwrap_or(head))
+}
+
+/// Waits for a request to begin.
+async fn first_bytes(guard: &mut Guard, wait: Duration, idle: &mut Idle) -> Result<(), Stop> {
+    tokio::select! {
+        biased;
+        received = guard.receive() => match received {
+            Ok(1..) => Ok(()),
+            Ok(0) | Err(_) => Err(Stop::Silent),
+        },
+        () = idle.ends(wait) => Err(Stop::Silent),
     }
 }
 
