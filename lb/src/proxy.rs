@@ -168,7 +168,7 @@ impl ProxyHttp for Proxy {
         };
         let hash = match &pool.placing {
             Placing::ByKey(source) => {
-                let client = forward::client(header, ctx.peer, |addr| ctx.settings.trusts(addr));
+                let client = || forward::client(header, ctx.peer, |addr| ctx.settings.trusts(addr));
                 pool.hash(KeyText::of(source, header, client, &self.ids).as_bytes())
             }
             Placing::InTurn => pool.next_ticket(),

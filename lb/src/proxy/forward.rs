@@ -186,7 +186,10 @@ pub(super) fn response(response: &mut ResponseHeader) -> Result<()> {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
+        // Nearly always one of these: the first goes anyway, and there is no field of the other's name.
+        .filter(|name| !["keep-alive", "close"].iter().any(|it| name.eq_ignore_ascii_case(it)))
+        .filter_map(|name| name.parse().ok())
         // Named by a switch of protocols, which the client must see; the others are Pingora's to write.
         .filter(|name| {
             ![header::UPGRADE, header::CONNECTION, header::CONTENT_LENGTH].contains(name)

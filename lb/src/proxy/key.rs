@@ -26,14 +26,14 @@ impl<'a> KeyText<'a> {
     pub(super) fn of(
         source: &KeySource,
         request: &'a RequestHeader,
-        client: Option<IpAddr>,
+        client: impl FnOnce() -> Option<IpAddr>,
         ids: &Ids,
     ) -> Self {
         let headers = &request.headers;
         let sent = match source {
             KeySource::RequestId => None,
             KeySource::ClientIp => {
-                return client.map_or_else(|| Self::id(headers, ids), Self::addr);
+                return client().map_or_else(|| Self::id(headers, ids), Self::addr);
             }
             KeySource::Path => Some(request.uri.path().as_bytes()),
             KeySource::Header(name) => headers.get(name).map(|it| it.as_bytes()),
@@ -105,7 +105,7 @@ mod tests {
             (KeySource::Query("user".into()), "alice"),
             (KeySource::Query("us".into()), "id-9"),
         ] {
-            let client = Some("2001:db8::1".parse().unwrap());
+            let client = || Some("2001:db8::1".parse().unwrap());
             let key = KeyText::of(&source, &request, client, &ids);
             assert_eq!(std::str::from_utf8(key.as_bytes()), Ok(expected), "{source:?}");
         }
