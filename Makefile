@@ -5,8 +5,13 @@ CARGO ?= cargo
 CONFIG ?=
 # What `make test` does where no Docker engine answers: auto leaves out what needs one, require fails.
 DOCKER ?= auto
+# NATIVE=1: for this machine's processor, and perhaps no other.
+NATIVE ?=
+ifneq ($(NATIVE),)
+export RUSTFLAGS := $(RUSTFLAGS) -C target-cpu=native
+endif
 
-.PHONY: help setup run build test verify fix fuzz bench chaos soak microbench schemathesis sbom images up down logs restart
+.PHONY: help setup run build pgo test verify fix fuzz bench chaos soak microbench schemathesis sbom images up down logs restart
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +21,9 @@ setup:
 
 build: setup ## Builds the release binary, target/release/ringmaster.
 	$(CARGO) build --release --locked -p ringmaster
+
+pgo: setup ## Builds target/release-pgo/ringmaster, laid out by what a trial load runs through; takes several builds.
+	@scripts/pgo.sh
 
 run: build ## Runs the balancer with three replicas on :5000. CONFIG=FILE for a configuration of your own.
 	@exec target/release/ringmaster $(if $(CONFIG),-c $(CONFIG))
@@ -54,8 +62,9 @@ chaos: setup ## Lets faults and overload loose on a balancer of its own, writes 
 soak: setup ## Loads and changes a balancer for half an hour and looks whether it grows. MINUTES=N for another time.
 	@scripts/chaos.sh soak
 
-microbench: setup ## Measures the ring alone: choosing a replica, building and changing tables.
+microbench: setup ## Measures parts alone: choosing a replica, building, changing and comparing tables, counting a request.
 	$(CARGO) bench --locked -p ringmaster-fleet
+	$(CARGO) bench --locked -p ringmaster --features bench
 
 schemathesis: setup ## Calls the admin API with what its OpenAPI document allows and what it does not; needs Python and PyPI.
 	$(CARGO) build --locked -p ringmaster

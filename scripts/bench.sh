@@ -12,16 +12,8 @@ done
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
         echo "bench: installing$missing" >&2
-        # Debian asks this file whether a package may start its service, which would take ports and cores.
-        policy=/usr/sbin/policy-rc.d
-        if [ ! -e "$policy" ]; then
-            trap 'rm -f "$policy"' EXIT
-            printf '#!/bin/sh\nexit 101\n' >"$policy"
-            chmod +x "$policy"
-        fi
-        apt-get update -qq
         # shellcheck disable=SC2086 # A list of words.
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+        scripts/install.sh $missing
     else
         echo "bench: not installed, so not compared with:$missing" >&2
     fi
