@@ -1,11 +1,13 @@
 //! Ringmaster: a reverse proxy that owns both halves of the job. It decides which replica a request goes to, and
 //! which replicas exist.
 //!
-//! The program is [`main`]; all else is private. It is a library so that fuzz targets can be linked with it.
+//! The program is [`main`]; all else is private. It is a library so that fuzz targets and benches can be linked with it.
 
 mod admin;
 mod app;
 mod banner;
+#[cfg(feature = "bench")]
+pub mod benching;
 mod cli;
 mod config;
 mod descriptors;

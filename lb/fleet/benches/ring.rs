@@ -1,9 +1,9 @@
-//! What choosing a replica costs, and what a change of the members does.
+//! What choosing a replica costs, and what a change of the members does, and to foresee it.
 
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ringmaster_fleet::{Algorithm, Hashes, Member, Probing, ReplicaName, Table};
+use ringmaster_fleet::{Algorithm, Hashes, Member, Plan, Probing, ReplicaName, Table};
 
 const MEMBERS: u32 = 100;
 
@@ -69,6 +69,8 @@ fn changing(c: &mut Criterion) {
         group.bench_function("build", |b| b.iter(|| self::table(&algorithm)));
         group.bench_function("with", |b| b.iter(|| table.with(member(MEMBERS + 1))));
         group.bench_function("without", |b| b.iter(|| table.without(&leaver)));
+        let after = table.without(&leaver);
+        group.bench_function("plan", |b| b.iter(|| Plan::between(&table, &after)));
     }
 }
 

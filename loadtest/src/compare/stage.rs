@@ -100,7 +100,8 @@ impl Stage {
 }
 
 fn certify(dir: &Path) -> anyhow::Result<()> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let made =
+        rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     fs::write(dir.join(CERTIFICATE), &certificate)?;
     for (name, text) in [(KEY, key.clone()), (BOTH, certificate + &key)] {
