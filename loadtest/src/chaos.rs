@@ -3,7 +3,9 @@
 //! An open loop sends numbered requests, and replicas write down which of them they served. Each fault has a load of its
 //! own, so that what a row of the report says is that fault's doing; the next one waits until all is well again.
 
+mod account;
 mod fault;
+mod meter;
 mod plan;
 mod report;
 mod row;
@@ -34,7 +36,6 @@ use crate::{
     description,
     drive::{Content, Load, Pace},
     manifest::Manifest,
-    metrics::Metrics,
     progress,
     replica::Replica,
     report::{HTML, MARKDOWN, page},
@@ -141,7 +142,7 @@ impl Ground {
             served_log: Some(served_log.to_owned()),
         })
         .await?;
-        Ok(Self { site: Site::new(balancer, count, pool), _replicas: replicas, _dir: dir })
+        Ok(Self { site: Site::new(balancer, count, pool).await?, _replicas: replicas, _dir: dir })
     }
 
     /// Lets a fault happen under load; ids count from `first`.
@@ -151,7 +152,6 @@ impl Ground {
         plan: &Experiment,
         first: u32,
     ) -> anyhow::Result<(Row, Vec<Request>)> {
-        let before = Metrics::scrape(self.site.balancer().admin()).await?;
         let content = Content::Numbered { first, posts: plan.posts };
         let target = self.site.balancer().target();
         let pace = Pace::PerSecond(plan.rate);
@@ -166,15 +166,12 @@ impl Ground {
         sleep_until(began + Duration::from_millis(step.for_ms)).await;
         load.stop();
         let requests = run.await.context("the load ended early")?;
-        let after = Metrics::scrape(self.site.balancer().admin()).await?;
-        let counted = |name: &str| after.sum(name).saturating_sub(before.sum(name));
         let row = Row {
             fault: step.name.clone(),
             times: step.times,
             by_force: step.fault.is_by_force(),
             first,
-            retried: counted("ringmaster_retries_total"),
-            held: counted("ringmaster_requests_held_total"),
+            account: self.site.account(&requests).await?,
         };
         Ok((row, requests))
     }

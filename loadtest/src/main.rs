@@ -25,6 +25,7 @@ mod metrics;
 mod overload;
 mod percentiles;
 mod progress;
+mod reasons;
 mod replica;
 mod report;
 mod request;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::{client::Connection, target::Target};
+use crate::{client::Connection, reasons::Reasons, target::Target};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -24,16 +24,39 @@ impl Metrics {
 
     /// The sum of all series of a counter.
     pub(crate) fn sum(&self, name: &str) -> u64 {
-        let of_name =
-            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values = self.0.lines().filter(of_name).filter_map(|line| line.rsplit_once(' '));
-        values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum::<f64>() as u64
+        self.of(name).map(|(_, value)| value as u64).sum()
+    }
+
+    /// The sums of a counter by its label `reason`, of those series that have `label` with this value.
+    pub(crate) fn by_reason(&self, name: &str, label: Option<(&str, &str)>) -> Reasons {
+        let mut reasons = Reasons::default();
+        for (labels, value) in self.of(name) {
+            if label.is_none_or(|(label, wanted)| value_of(labels, label) == Some(wanted)) {
+                reasons.add(value_of(labels, "reason").unwrap_or_default(), value as u64);
+            }
+        }
+        reasons
+    }
+
+    /// The series of this name: their labels and values.
+    fn of(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.0.lines().filter_map(move |line| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            Some((labels, value.parse().ok()?))
+        })
     }
 
     /// How many series there are.
     pub(crate) fn series(&self) -> usize {
         self.0.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count()
     }
+}
+
+/// The value of `label` among `labels`; none that is asked for here has an escaped character in it.
+fn value_of<'a>(labels: &'a str, label: &str) -> Option<&'a str> {
+    let at = |start: &str| labels.split_once(&format!("{start}{label}=\"")).map(|(_, rest)| rest);
+    at("{").or_else(|| at(","))?.split('"').next()
 }
 
 #[cfg(test)]
@@ -48,6 +71,7 @@ mod tests {
              b_total 5\n"
                 .into(),
         );
+        assert_eq!(metrics.by_reason("a_total", Some(("pool", "p q"))).to_string(), "2 (r)");
         let sums = ["a_total", "b_total", "c_total"].map(|name| metrics.sum(name));
         assert_eq!((sums, metrics.series()), ([5, 5, 0], 4));
     }

@@ -21,7 +21,6 @@ use crate::{
     description,
     drive::{Content, Load, Pace, Posts},
     manifest::Manifest,
-    metrics::Metrics,
     progress,
     report::{HTML, MARKDOWN, page},
     request::Request,
@@ -115,7 +114,7 @@ async fn measure(plan: &Experiment, time: Duration, dir: &RunDir) -> anyhow::Res
     })
     .await?;
     let (pid, target, admin) = (balancer.pid(), balancer.target(), balancer.admin());
-    let mut site = Site::new(balancer, plan.replicas, plan.pool.clone());
+    let mut site = Site::new(balancer, plan.replicas, plan.pool.clone()).await?;
     let content = Content::Numbered { first: 1, posts: plan.posts };
     let pace = Pace::PerSecond(plan.rate);
     let load = Arc::new(Load::new(target, plan.timeout(), content, pace, u64::MAX));
@@ -135,14 +134,12 @@ async fn measure(plan: &Experiment, time: Duration, dir: &RunDir) -> anyhow::Res
     dir.write(SAMPLES, &Sample::to_csv(&samples)?)?;
     dir.write(REQUESTS, &Request::to_csv(&requests)?)?;
     ended?;
-    let scrape = Metrics::scrape(admin).await?;
     let row = Row {
         fault: "churn".into(),
         times: changes,
         by_force: plan.churn.iter().any(Fault::is_by_force),
         first: 1,
-        retried: scrape.sum("ringmaster_retries_total"),
-        held: scrape.sum("ringmaster_requests_held_total"),
+        account: site.account(&requests).await?,
     };
     dir.write(CHURN, &Row::to_csv(&[row])?)
 }

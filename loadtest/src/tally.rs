@@ -1,17 +1,15 @@
 //! What became of a number of requests.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{percentiles::Percentiles, request::Request};
+use crate::{percentiles::Percentiles, reasons::Reasons, request::Request};
 
 /// Requests, added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) sent: u64,
     /// Requests that failed, by reason.
-    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) failed: Reasons,
     /// Of answered requests, from when they were due.
     pub(crate) latency: Option<Percentiles>,
     /// The longest time without the end of an answered request.
@@ -30,7 +28,7 @@ impl Tally {
                     latencies.push(request.latency_us);
                     ends.push(request.end_us());
                 }
-                Err(failure) => *tally.failed.entry(failure.to_string()).or_default() += 1,
+                Err(failure) => tally.failed.add(&failure.to_string(), 1),
             }
         }
         ends.sort_unstable();
@@ -45,6 +43,6 @@ impl Tally {
     }
 
     pub(crate) fn failures(&self) -> u64 {
-        self.failed.values().sum()
+        self.failed.total()
     }
 }

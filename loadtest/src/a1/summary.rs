@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{percentiles::Percentiles, request::Request};
+use crate::{percentiles::Percentiles, reasons::Reasons, request::Request};
 
 /// The result of A-1.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub(crate) struct Summary {
     /// All others.
     pub(crate) missing: u64,
     /// Requests that failed, by reason.
-    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) failed: Reasons,
     /// From the start of the first request to the end of the last.
     pub(crate) elapsed_s: f64,
     /// Answered ones.
@@ -42,7 +42,7 @@ pub(crate) struct Share {
 impl Summary {
     /// Summarises `requests` out of `planned`, among at least the replicas in `listed`.
     pub(crate) fn of(planned: u64, listed: &[String], requests: &[Request]) -> Self {
-        let mut failed = BTreeMap::new();
+        let mut failed = Reasons::default();
         let mut counts = BTreeMap::new();
         let mut latencies = Vec::new();
         for request in requests {
@@ -51,7 +51,7 @@ impl Summary {
                     *counts.entry(replica.clone()).or_default() += 1;
                     latencies.push(request.latency_us);
                 }
-                Err(failure) => *failed.entry(failure.to_string()).or_default() += 1,
+                Err(failure) => failed.add(&failure.to_string(), 1),
             }
         }
         let answered = latencies.len() as u64;
@@ -111,8 +111,8 @@ impl fmt::Display for Summary {
             f,
             "{requests} requests in {elapsed_s:.2} s ({requests_per_s:.0}/s), {missing} missing"
         )?;
-        for (reason, count) in &self.failed {
-            writeln!(f, "  failed: {count} ({reason})")?;
+        if self.failed.total() > 0 {
+            writeln!(f, "failed: {}", self.failed)?;
         }
         if let Some(latency) = self.latency {
             writeln!(f, "latency: {latency}")?;
@@ -164,7 +164,7 @@ mod tests {
             requests: 7,
             answered: 4,
             missing: 3,
-            failed: BTreeMap::from([("closed".into(), 1), ("status 503".into(), 1)]),
+            failed: "1 (closed) 1 (status 503)".parse().unwrap(),
             elapsed_s: 500.499_999,
             requests_per_s: 4.0 / 500.499_999,
             latency: Percentiles::of(vec![1_000, 2_000, 4_000, 500_000_000]),

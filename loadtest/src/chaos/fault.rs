@@ -15,10 +15,15 @@ use tokio::{
     time::Instant,
 };
 
+use super::{
+    account::{Account, Seen},
+    meter::Meter,
+};
 use crate::{
     admin::{Admin, Replica, polls},
     balancer::Balancer,
     client::Connection,
+    request::Request,
     target::Target,
     victim::Victim,
 };
@@ -77,6 +82,7 @@ impl Fault {
 /// A balancer whose replicas faults happen to.
 pub(crate) struct Site {
     balancer: Balancer,
+    meter: Meter,
     replicas: u32,
     pool: Mapping,
     /// Whether another configuration than the first one is in place.
@@ -87,12 +93,22 @@ pub(crate) struct Site {
 
 impl Site {
     /// `replicas` and `pool` are what the balancer was started with.
-    pub(crate) fn new(balancer: Balancer, replicas: u32, pool: Mapping) -> Self {
-        Self { balancer, replicas, pool, is_changed: false, turn: 0 }
+    pub(crate) async fn new(
+        balancer: Balancer,
+        replicas: u32,
+        pool: Mapping,
+    ) -> anyhow::Result<Self> {
+        let meter = Meter::start(balancer.admin()).await?;
+        Ok(Self { balancer, meter, replicas, pool, is_changed: false, turn: 0 })
     }
 
     pub(crate) fn balancer(&self) -> &Balancer {
         &self.balancer
+    }
+
+    /// The balancer's account of a load that has ended, which consisted of `requests`.
+    pub(crate) async fn account(&mut self, requests: &[Request]) -> anyhow::Result<Account> {
+        self.meter.account(Seen::of(requests)).await
     }
 
     /// Over a new connection: one that is kept from fault to fault is closed for having been idle.
@@ -147,7 +163,9 @@ impl Site {
             }
             Fault::Upgrade {} => {
                 let before = self.admin().replicas().await?;
+                self.meter.read().await?;
                 self.balancer.upgrade().await?;
+                self.meter.was_taken_over();
                 let after = self.admin().replicas().await?;
                 ensure!(
                     before == after,
@@ -155,7 +173,8 @@ impl Site {
                 );
             }
             Fault::Connections { count } => {
-                let _crowd = crowd(&self.balancer.target(), *count).await?;
+                let (_crowd, seen) = crowd(&self.balancer.target(), *count).await?;
+                self.meter.others(seen);
                 self.admin().serving().await.context("asking while the crowd is there")?;
             }
         }
@@ -215,8 +234,11 @@ fn fill_queue(address: SocketAddr) -> anyhow::Result<Vec<TcpStream>> {
     bail!("{address} took {QUEUE_MAX} connections, and would take more")
 }
 
-/// As many connections, each with a request that goes on being asked; an error unless some are refused.
-async fn crowd(target: &Target, count: usize) -> anyhow::Result<Vec<tokio::net::TcpStream>> {
+/// As many connections, each with one request; an error unless some are refused.
+async fn crowd(
+    target: &Target,
+    count: usize,
+) -> anyhow::Result<(Vec<tokio::net::TcpStream>, Seen)> {
     let mut clients = JoinSet::new();
     for _ in 0..count {
         let target = target.clone();
@@ -229,18 +251,23 @@ async fn crowd(target: &Target, count: usize) -> anyhow::Result<Vec<tokio::net::
             anyhow::Ok((stream, &status == b"HTTP/1.1 200"))
         });
     }
-    let mut admitted = Vec::new();
+    let (mut admitted, mut seen) = (Vec::new(), Seen::default());
     for client in clients.join_all().await {
-        // A refused one may be closed before its answer is read.
-        if let Ok((stream, true)) = client {
-            admitted.push(stream);
+        match client {
+            Ok((stream, true)) => {
+                seen.ok += 1;
+                admitted.push(stream);
+            }
+            Ok((_, false)) => seen.errors += 1,
+            // A refused one may be closed before its answer is read.
+            Err(_) => seen.unanswered += 1,
         }
     }
     ensure!(
         admitted.len() < count,
         "all of {count} connections were admitted: there are more descriptors than that"
     );
-    Ok(admitted)
+    Ok((admitted, seen))
 }
 
 /// Lets this process have as many descriptors as it may: queues are filled from here.

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use super::{
+    account::{Account, Counts},
     plan::Experiment,
     summary::{Outcome, Summary},
 };
 use crate::{
     manifest::Manifest,
     report::{circumstances, table},
-    tally::Tally,
 };
 
 /// For the terminal.
@@ -37,14 +37,27 @@ pub(super) fn text(summary: &Summary) -> String {
             name(it),
             it.sent(),
             it.ok(),
-            failures(&it.gets),
-            failures(&it.posts),
-            it.retried,
+            it.gets.failed,
+            it.posts.failed,
+            it.account.counts.retried.total(),
             it.gets_twice,
             it.posts_twice,
             it.gap_ms(),
             if it.kept() { "" } else { "  BROKEN" },
         );
+    }
+    for it in &summary.rows {
+        let Counts { upstream_errors, failed, rejected, retried, .. } = &it.account.counts;
+        if upstream_errors + failed.total() + rejected.total() + retried.total() > 0 {
+            let name = name(it);
+            let _ = writeln!(
+                text,
+                "{name}: upstream errors {upstream_errors}, failed {failed}, rejected {rejected}, retried {retried}"
+            );
+        }
+        if let Some(told) = it.disagreement() {
+            let _ = writeln!(text, "{}: WRONG SUMS: {told}", name(it));
+        }
     }
     if summary.total.unrecorded > 0 {
         let count = summary.total.unrecorded;
@@ -68,8 +81,6 @@ pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary, chart
             "ok",
             "GETs failed",
             "POSTs failed",
-            "retried",
-            "held",
             "GETs served twice",
             "POSTs served twice",
             "longest gap",
@@ -83,10 +94,8 @@ pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary, chart
                 name(it),
                 it.sent().to_string(),
                 it.ok().to_string(),
-                failures(&it.gets),
-                failures(&it.posts),
-                it.retried.to_string(),
-                it.held.to_string(),
+                it.gets.failed.to_string(),
+                it.posts.failed.to_string(),
                 it.gets_twice.to_string(),
                 it.posts_twice.to_string(),
                 format!("{:.1}", it.gap_ms()),
@@ -97,19 +106,49 @@ pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary, chart
         }),
     );
     let _ = write!(text, "\n![longest time without an answer]({chart})\n");
-    text
+    text += "\nThe balancer's own account of the same loads:\n\n";
+    text + &account(summary)
+}
+
+/// What the balancer counted, and whether its clients saw the same.
+fn account(summary: &Summary) -> String {
+    table(
+        &[
+            "fault",
+            "ok",
+            "upstream errors",
+            "failed",
+            "rejected",
+            "retried",
+            "held",
+            "of other clients",
+            "sums",
+        ],
+        summary.rows.iter().chain([&summary.total]).map(|it| {
+            let Account { counts, others, is_partial } = &it.account;
+            let sums = match it.disagreement() {
+                Some(told) => format!("WRONG: {told}"),
+                None if *is_partial => "as far as told".into(),
+                None => "agree".into(),
+            };
+            vec![
+                name(it),
+                counts.ok.to_string(),
+                counts.upstream_errors.to_string(),
+                counts.failed.to_string(),
+                counts.rejected.to_string(),
+                counts.retried.to_string(),
+                counts.held.to_string(),
+                (others.ok + others.errors + others.unanswered).to_string(),
+                sums,
+            ]
+        }),
+    )
 }
 
 /// The fault, and how often it happened if more than once.
 fn name(it: &Outcome) -> String {
     if it.times == 1 { it.fault.clone() } else { format!("{} ({}x)", it.fault, it.times) }
-}
-
-/// How many failed, and why.
-fn failures(tally: &Tally) -> String {
-    let reasons: Vec<_> =
-        tally.failed.iter().map(|(reason, count)| format!("{count} ({reason})")).collect();
-    if reasons.is_empty() { "0".into() } else { reasons.join(" ") }
 }
 
 fn latency(it: &Outcome) -> [String; 3] {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::row::Row;
+use super::{
+    account::{Account, Seen},
+    row::Row,
+};
 use crate::{
     drive::Posts, percentiles::Percentiles, request::Request, served::Served, tally::Tally,
 };
@@ -26,8 +29,9 @@ pub(crate) struct Outcome {
     /// Of all answered requests.
     pub(crate) latency: Option<Percentiles>,
     pub(crate) longest_gap_us: u64,
-    pub(crate) retried: u64,
-    pub(crate) held: u64,
+    /// What clients saw, and what the balancer counted.
+    pub(crate) seen: Seen,
+    pub(crate) account: Account,
     /// Requests that replicas served more than once.
     pub(crate) gets_twice: u64,
     pub(crate) posts_twice: u64,
@@ -43,14 +47,10 @@ impl Summary {
         posts: Posts,
         served: &Served,
     ) -> Self {
-        let all = Row {
-            fault: "all".into(),
-            times: rows.iter().map(|it| it.times).sum(),
-            by_force: true,
-            first: 1,
-            retried: rows.iter().map(|it| it.retried).sum(),
-            held: rows.iter().map(|it| it.held).sum(),
-        };
+        let mut account = Account::default();
+        rows.iter().for_each(|it| account.add(&it.account));
+        let times = rows.iter().map(|it| it.times).sum();
+        let all = Row { fault: "all".into(), times, by_force: true, first: 1, account };
         let rows: Vec<_> = rows
             .into_iter()
             .zip(requests)
@@ -69,7 +69,7 @@ impl Summary {
 
 impl Outcome {
     pub(crate) fn of(row: Row, requests: &[Request], posts: Posts, served: &Served) -> Self {
-        let Row { fault, times, by_force, retried, held, .. } = row;
+        let Row { fault, times, by_force, account, .. } = row;
         let all = Tally::of(requests);
         let twice = |is_post: bool| {
             let of_kind = requests.iter().filter(|it| posts.has(it.id) == is_post);
@@ -84,20 +84,26 @@ impl Outcome {
             posts: Tally::of(requests.iter().filter(|it| posts.has(it.id))),
             latency: all.latency,
             longest_gap_us: all.longest_gap_us,
-            retried,
-            held,
+            seen: Seen::of(requests),
+            account,
             gets_twice: twice(false),
             posts_twice: twice(true),
             unrecorded: requests.iter().filter(unrecorded).count() as u64,
         }
     }
 
-    /// Whether all was kept that is promised: every GET is answered, no POST is served twice, and a POST fails only with
-    /// the replica that had it in hand.
+    /// How the balancer's account of it contradicts what clients saw.
+    pub(crate) fn disagreement(&self) -> Option<String> {
+        self.account.disagreement(self.seen)
+    }
+
+    /// Whether all was kept that is promised: every GET is answered, no POST is served twice, a POST fails only with the
+    /// replica that had it in hand, and the balancer counts what clients see.
     pub(crate) fn kept(&self) -> bool {
         self.gets.failures() == 0
             && self.posts_twice == 0
             && self.unrecorded == 0
+            && self.disagreement().is_none()
             && (self.by_force || self.posts.failures() == 0)
     }
 
@@ -117,10 +123,16 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Failure;
+    use crate::{chaos::account::Counts, failure::Failure};
 
-    fn row(by_force: bool) -> Row {
-        Row { fault: "f".into(), times: 1, by_force, first: 1, retried: 2, held: 3 }
+    /// A row whose account is that of `requests`.
+    fn row(by_force: bool, requests: &[Request]) -> Row {
+        let Seen { ok, errors, .. } = Seen::of(requests);
+        let mut counts = Counts { ok, held: 3, ..Counts::default() };
+        counts.failed.add("connect", errors);
+        counts.retried.add("reset", 2);
+        let account = Account { counts, ..Account::default() };
+        Row { fault: "f".into(), times: 1, by_force, first: 1, account }
     }
 
     fn request(id: u32, outcome: Result<&str, Failure>) -> Request {
@@ -157,8 +169,12 @@ mod tests {
             (true, Ok("S1"), lost, &[1, 2, 2], false),
         ] {
             let requests = [request(1, first), request(2, second)];
-            let outcome = Outcome::of(row(by_force), &requests, posts(), &served(ids));
+            let mut row = row(by_force, &requests);
+            let outcome = Outcome::of(row.clone(), &requests, posts(), &served(ids));
             assert_eq!(outcome.kept(), kept, "{by_force} {first:?} {second:?} {ids:?}");
+            row.account.counts.ok += 1;
+            let outcome = Outcome::of(row, &requests, posts(), &served(ids));
+            assert!(!outcome.kept(), "the balancer counts one too many");
         }
     }
 
@@ -166,10 +182,13 @@ mod tests {
     fn the_total_adds_up_and_knows_no_gap_between_loads() {
         let requests =
             [vec![request(1, Ok("S1")), request(2, Ok("S1"))], vec![request(9, Ok("S1"))]];
-        let rows = vec![row(false), row(true)];
+        let rows = vec![row(false, &requests[0]), row(true, &requests[1])];
         let Summary { rows, total } = Summary::of(rows, &requests, posts(), &served(&[1, 2, 9]));
         assert_eq!(rows.iter().map(Outcome::sent).collect::<Vec<_>>(), [2, 1]);
         assert_eq!((total.sent(), total.ok(), total.times), (3, 3, 2));
-        assert_eq!((total.retried, total.held, total.longest_gap_us), (4, 6, 1_000));
+        assert_eq!(total.longest_gap_us, 1_000);
+        let Counts { ok, retried, held, .. } = &total.account.counts;
+        assert_eq!((*ok, retried.to_string().as_str(), *held), (3, "4 (reset)", 6));
+        assert_eq!(total.disagreement(), None);
     }
 }

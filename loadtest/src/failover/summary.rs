@@ -1,11 +1,11 @@
 //! What the tables of kills and requests say. Pure: the same tables give the same summary.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::{keys::KEYS, kill::Kill};
-use crate::{percentiles::Percentiles, request::Request, tally::Tally};
+use crate::{percentiles::Percentiles, reasons::Reasons, request::Request, tally::Tally};
 
 /// The result of the failover experiment.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) struct Summary {
     /// How many were sent.
     pub(super) requests: usize,
     /// Requests that failed, by reason.
-    pub(super) failed: BTreeMap<String, u64>,
+    pub(super) failed: Reasons,
     /// Of answered requests, from when they were due.
     pub(super) latency: Option<Percentiles>,
     /// The longest time without the end of an answered request.
@@ -56,25 +56,22 @@ impl Summary {
     /// Whether every killed replica came back, its keys came home, and no client noticed.
     pub(super) fn kept(&self) -> bool {
         self.recovered == self.kills_planned as usize
-            && self.failed.is_empty()
+            && self.failed.total() == 0
             && self.keys_moved + self.keys_unanswered == 0
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills_planned, kills, recovered, requests, keys_moved, keys_unanswered, .. } =
-            self;
+        let Self { kills_planned, kills, recovered, requests, failed, .. } = self;
+        let Self { keys_moved, keys_unanswered, .. } = self;
         writeln!(f, "{kills} of {kills_planned} kills, {recovered} recovered")?;
         for (what, times) in [("detected", self.detection), ("serving again", self.recovery)] {
             if let Some(times) = times {
                 writeln!(f, "  {what} after: {times}")?;
             }
         }
-        writeln!(f, "{requests} requests, {} failed", self.failed.values().sum::<u64>())?;
-        for (reason, count) in &self.failed {
-            writeln!(f, "  failed: {count} ({reason})")?;
-        }
+        writeln!(f, "{requests} requests, failed: {failed}")?;
         if let Some(latency) = self.latency {
             writeln!(f, "  latency: {latency}")?;
         }
@@ -118,7 +115,7 @@ mod tests {
             detection: Percentiles::of(vec![1_000, 1_000]),
             recovery: Percentiles::of(vec![7_000]),
             requests: 4,
-            failed: BTreeMap::from([("closed".into(), 1)]),
+            failed: "1 (closed)".parse().unwrap(),
             latency: Percentiles::of(vec![5_000, 1_000, 1_000]),
             longest_gap_us: 4_000, // From 5 ms to 9 ms.
             keys_moved: 3,
@@ -152,7 +149,7 @@ mod tests {
             "1 of 1 kills, 1 recovered\n  \
                detected after: p50 1.0 ms, p99 1.0 ms, max 1.0 ms\n  \
                serving again after: p50 2.5 ms, p99 2.5 ms, max 2.5 ms\n\
-             1 requests, 0 failed\n  \
+             1 requests, failed: 0\n  \
                latency: p50 1.0 ms, p99 1.0 ms, max 1.0 ms\n  \
                longest time without an answer: 0.0 ms\n\
              200 keys after each kill: 0 moved, 0 unanswered\n"

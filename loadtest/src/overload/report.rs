@@ -82,8 +82,6 @@ pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary) -> St
 
 fn figures(it: &Summary) -> Vec<(&'static str, String)> {
     let times = |it: Option<Percentiles>| it.map_or_else(|| "none".into(), |it| it.to_string());
-    let refused: Vec<_> =
-        it.overload.failed.iter().map(|(reason, count)| format!("{count} ({reason})")).collect();
     vec![
         ("peak, answered a second", format!("{:.0}", it.peak)),
         (
@@ -95,7 +93,7 @@ fn figures(it: &Summary) -> Vec<(&'static str, String)> {
             format!("{:.0}, {:.1} % of the peak", it.goodput, 100.0 * it.goodput / it.peak),
         ),
         ("latency of the answered", times(it.overload.latency)),
-        ("not served", if refused.is_empty() { "none".into() } else { refused.join(" ") }),
+        ("not served", it.overload.failed.to_string()),
         ("admin API, no load", times(it.admin_alone)),
         ("admin API under overload", times(it.admin_loaded)),
         ("its questions without an answer", it.admin_unanswered.to_string()),

@@ -149,7 +149,7 @@ fn requests(summary: &Summary) -> String {
     let Summary { seconds, requests: it, .. } = summary;
     format!(
         "{} requests in {:.1} minutes, during {} changes of the fleet: {} GETs failed, {} of {} POSTs failed, {} POSTs \
-         were served twice, {} retries, longest time without an answer {:.0} ms.\n",
+         were served twice, {} retries, longest time without an answer {:.0} ms.{}\n",
         it.sent(),
         *seconds as f64 / 60.0,
         it.times,
@@ -157,8 +157,9 @@ fn requests(summary: &Summary) -> String {
         it.posts.failures(),
         it.posts.sent,
         it.posts_twice,
-        it.retried,
-        it.gap_ms()
+        it.account.counts.retried.total(),
+        it.gap_ms(),
+        it.disagreement().map(|it| format!(" WRONG SUMS: {it}.")).unwrap_or_default()
     )
 }
 
