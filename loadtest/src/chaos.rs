@@ -4,22 +4,18 @@
 //! own, so that what a row of the report says is that fault's doing; the next one waits until all is well again.
 
 mod account;
+mod crowd;
 mod fault;
+mod ground;
 mod meter;
 mod plan;
 mod report;
 mod row;
 mod summary;
 
-use std::{
-    path::{Path, PathBuf, absolute},
-    sync::Arc,
-    time::Duration,
-};
+use std::path::{PathBuf, absolute};
 
-use anyhow::Context;
-use tempfile::TempDir;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::block_in_place;
 
 pub(crate) use self::{
     fault::{Fault, Site},
@@ -27,17 +23,15 @@ pub(crate) use self::{
     summary::Outcome,
 };
 use self::{
-    plan::{Experiment, Stage, Step},
-    summary::Summary,
+    ground::Ground,
+    plan::Experiment,
+    summary::{LeftOut, Summary},
 };
 use crate::{
-    Report,
-    balancer::{Balancer, Setup},
-    description,
-    drive::{Content, Load, Pace},
+    Report, description,
+    engine::OwnEngine,
     manifest::Manifest,
     progress,
-    replica::Replica,
     report::{HTML, MARKDOWN, page},
     request::Request,
     run_dir::{MANIFEST, REQUESTS, RunDir, SUMMARY},
@@ -49,6 +43,7 @@ const EXPERIMENT: &str = include_str!("../../conf/experiments/chaos.yaml");
 const SHORT: &str = include_str!("../../conf/experiments/chaos-short.yaml");
 
 const ROWS: &str = "rows.csv";
+const LEFT_OUT: &str = "left-out.json";
 const SERVED: &str = "served.log";
 const GAPS: &str = "gaps.svg";
 
@@ -71,7 +66,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<Report> {
     let own = if args.short { SHORT } else { EXPERIMENT };
     let experiment = description::read(args.experiment.as_deref(), own, Experiment::parse)?;
-    fault::raise_descriptors()?;
+    crowd::raise_descriptors()?;
     let dir = RunDir::open(args.out, "chaos")?;
     let target = "balancers of our own on free ports".to_owned();
     let manifest = Manifest::new(0, target, experiment);
@@ -97,8 +92,16 @@ async fn measure(plan: &Experiment, dir: &RunDir) -> anyhow::Result<()> {
     let served_log = absolute(dir.path(SERVED))?;
     let mut rows: Vec<Row> = Vec::new();
     let mut next = 1;
+    let mut left_out: Vec<LeftOut> = Vec::new();
     for stage in &plan.stages {
-        let mut ground = Ground::prepare(stage, &served_log).await?;
+        let engine = match stage.engine.then(|| block_in_place(OwnEngine::start)).transpose() {
+            Ok(engine) => engine,
+            Err(error) => {
+                left_out.push(LeftOut { stage: stage.name.clone(), reason: format!("{error:#}") });
+                continue;
+            }
+        };
+        let mut ground = Ground::prepare(stage, engine, &served_log).await?;
         for step in &stage.steps {
             progress::show(&format!("{}: {}", stage.name, step.name));
             let (row, requests) = ground.undergo(step, plan, next).await?;
@@ -108,73 +111,11 @@ async fn measure(plan: &Experiment, dir: &RunDir) -> anyhow::Result<()> {
             own.write(REQUESTS, &Request::to_csv(&requests)?)?;
             rows.push(row);
         }
+        ground.end(&served_log)?;
     }
     progress::show("");
+    dir.write_json(LEFT_OUT, &left_out)?;
     dir.write(ROWS, &Row::to_csv(&rows)?)
-}
-
-/// Where faults are let loose: a balancer, and replicas if it keeps none itself.
-struct Ground {
-    // Dropped in this order.
-    site: Site,
-    _replicas: Vec<Replica>,
-    _dir: TempDir,
-}
-
-impl Ground {
-    async fn prepare(stage: &Stage, served_log: &Path) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("ringmaster-loadtest-").tempdir()?;
-        let mut replicas = Vec::new();
-        for (delay_ms, number) in stage.own_delays_ms.iter().zip(1..) {
-            let name = format!("S{number}");
-            replicas.push(Replica::start(&name, *delay_ms, Some(served_log), dir.path()).await?);
-        }
-        let mut pool = stage.pool.clone();
-        let mut count = stage.replicas;
-        if !replicas.is_empty() {
-            pool.extend(Replica::pool(&replicas));
-            count = replicas.len() as u32;
-        }
-        let balancer = Balancer::start(Setup {
-            replicas: count,
-            pool: pool.clone(),
-            descriptors: stage.descriptors,
-            served_log: Some(served_log.to_owned()),
-        })
-        .await?;
-        Ok(Self { site: Site::new(balancer, count, pool).await?, _replicas: replicas, _dir: dir })
-    }
-
-    /// Lets a fault happen under load; ids count from `first`.
-    async fn undergo(
-        &mut self,
-        step: &Step,
-        plan: &Experiment,
-        first: u32,
-    ) -> anyhow::Result<(Row, Vec<Request>)> {
-        let content = Content::Numbered { first, posts: plan.posts };
-        let target = self.site.balancer().target();
-        let pace = Pace::PerSecond(plan.rate);
-        let load = Arc::new(Load::new(target, plan.timeout(), content, pace, u64::MAX));
-        let began = Instant::now();
-        let run = tokio::spawn(load.clone().run(plan.connections.into()));
-        for time in 0..step.times {
-            sleep(Duration::from_millis(if time == 0 { step.at_ms } else { step.every_ms })).await;
-            let told = || format!("{}, time {} of {}", step.name, time + 1, step.times);
-            self.site.let_loose(&step.fault).await.with_context(told)?;
-        }
-        sleep_until(began + Duration::from_millis(step.for_ms)).await;
-        load.stop();
-        let requests = run.await.context("the load ended early")?;
-        let row = Row {
-            fault: step.name.clone(),
-            times: step.times,
-            by_force: step.fault.is_by_force(),
-            first,
-            account: self.site.account(&requests).await?,
-        };
-        Ok((row, requests))
-    }
 }
 
 fn summarise(dir: &RunDir) -> anyhow::Result<()> {
@@ -186,5 +127,6 @@ fn summarise(dir: &RunDir) -> anyhow::Result<()> {
     });
     let requests = requests.collect::<anyhow::Result<Vec<_>>>()?;
     let served = Served::read(&dir.path(SERVED))?;
-    dir.write_json(SUMMARY, &Summary::of(rows, &requests, plan.posts, &served))
+    let left_out = dir.read_json(LEFT_OUT)?;
+    dir.write_json(SUMMARY, &Summary::of(rows, &requests, plan.posts, &served, left_out))
 }

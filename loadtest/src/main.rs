@@ -18,6 +18,7 @@ mod compare;
 mod csv;
 mod description;
 mod drive;
+mod engine;
 mod failover;
 mod failure;
 mod manifest;

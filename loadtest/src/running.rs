@@ -62,7 +62,7 @@ impl Running {
     }
 
     /// Whether it has ended; one that is not our child is gone when it is.
-    fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         let is_child = self.pid == self.child.id().cast_signed();
         let child_ended = !matches!(self.child.try_wait(), Ok(None));
         let is_gone =

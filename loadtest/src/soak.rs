@@ -114,7 +114,7 @@ async fn measure(plan: &Experiment, time: Duration, dir: &RunDir) -> anyhow::Res
     })
     .await?;
     let (pid, target, admin) = (balancer.pid(), balancer.target(), balancer.admin());
-    let mut site = Site::new(balancer, plan.replicas, plan.pool.clone()).await?;
+    let mut site = Site::new(balancer, None, plan.replicas, plan.pool.clone()).await?;
     let content = Content::Numbered { first: 1, posts: plan.posts };
     let pace = Pace::PerSecond(plan.rate);
     let load = Arc::new(Load::new(target, plan.timeout(), content, pace, u64::MAX));

@@ -1,41 +1,31 @@
 //! What goes wrong, or is done on purpose, and how it is known to be over.
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_yaml::Mapping;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    task::JoinSet,
-    time::Instant,
+    task::block_in_place,
+    time::{Instant, sleep},
 };
 
 use super::{
     account::{Account, Seen},
+    crowd::{crowd, fill_queue},
     meter::Meter,
 };
 use crate::{
     admin::{Admin, Replica, polls},
     balancer::Balancer,
     client::Connection,
+    engine::OwnEngine,
     request::Request,
-    target::Target,
     victim::Victim,
 };
 
 /// How long anything may take to be well again.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
-
-/// A connection that is not taken within this finds a full queue; on this machine a free place takes microseconds.
-const QUEUE_IS_FULL: Duration = Duration::from_millis(250);
-
-/// More connections than any queue has places.
-const QUEUE_MAX: usize = 8192;
 
 /// A fault. Those by force take replicas away with requests in their hands.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,6 +61,10 @@ pub(crate) enum Fault {
     Connections {
         count: usize,
     },
+    /// The engine that has the replicas is stopped, and started again after this long.
+    EngineRestart {
+        down_ms: u64,
+    },
 }
 
 impl Fault {
@@ -81,7 +75,10 @@ impl Fault {
 
 /// A balancer whose replicas faults happen to.
 pub(crate) struct Site {
+    // Dropped in this order.
     balancer: Balancer,
+    /// The one that has the replicas, if it is the experiment's own.
+    engine: Option<OwnEngine>,
     meter: Meter,
     replicas: u32,
     pool: Mapping,
@@ -95,11 +92,12 @@ impl Site {
     /// `replicas` and `pool` are what the balancer was started with.
     pub(crate) async fn new(
         balancer: Balancer,
+        engine: Option<OwnEngine>,
         replicas: u32,
         pool: Mapping,
     ) -> anyhow::Result<Self> {
         let meter = Meter::start(balancer.admin()).await?;
-        Ok(Self { balancer, meter, replicas, pool, is_changed: false, turn: 0 })
+        Ok(Self { balancer, engine, meter, replicas, pool, is_changed: false, turn: 0 })
     }
 
     pub(crate) fn balancer(&self) -> &Balancer {
@@ -109,6 +107,11 @@ impl Site {
     /// The balancer's account of a load that has ended, which consisted of `requests`.
     pub(crate) async fn account(&mut self, requests: &[Request]) -> anyhow::Result<Account> {
         self.meter.account(Seen::of(requests)).await
+    }
+
+    /// What replicas have written down that cannot write to a file of this machine.
+    pub(super) fn served(&self) -> anyhow::Result<String> {
+        self.engine.as_ref().map_or(Ok(String::new()), |it| block_in_place(|| it.served()))
     }
 
     /// Over a new connection: one that is kept from fault to fault is closed for having been idle.
@@ -166,19 +169,43 @@ impl Site {
                 self.meter.read().await?;
                 self.balancer.upgrade().await?;
                 self.meter.was_taken_over();
-                let after = self.admin().replicas().await?;
-                ensure!(
-                    before == after,
-                    "not the same replicas: before {before:?}, after {after:?}"
-                );
+                self.ensure_same(&before).await?;
             }
             Fault::Connections { count } => {
                 let (_crowd, seen) = crowd(&self.balancer.target(), *count).await?;
                 self.meter.others(seen);
                 self.admin().serving().await.context("asking while the crowd is there")?;
             }
+            Fault::EngineRestart { down_ms } => {
+                let before = self.admin().replicas().await?;
+                let engine = self.engine.as_mut().context("there is no engine of its own")?;
+                block_in_place(|| engine.stop());
+                sleep(Duration::from_millis(*down_ms)).await;
+                block_in_place(|| engine.resume())?;
+                self.until_untroubled().await?;
+                self.ensure_same(&before).await?;
+            }
         }
         self.admin().until_all_serve(RECOVERY_MAX).await
+    }
+
+    async fn ensure_same(&self, before: &[Replica]) -> anyhow::Result<()> {
+        let after = self.admin().replicas().await?;
+        ensure!(before == after, "not the same replicas: before {before:?}, after {after:?}");
+        Ok(())
+    }
+
+    /// Waits until replicas can be started and ended again.
+    async fn until_untroubled(&self) -> anyhow::Result<()> {
+        let (began, mut polls) = (Instant::now(), polls());
+        loop {
+            let pool = self.balancer.ask("/api/v1/pools/default").await?;
+            if pool["trouble"].is_null() {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < RECOVERY_MAX, "still in trouble: {}", pool["trouble"]);
+            polls.tick().await;
+        }
     }
 
     /// The next replicas in turn, all different.
@@ -219,73 +246,4 @@ impl Site {
 fn victim(replica: &Replica) -> anyhow::Result<Victim> {
     let pid = replica.pid.with_context(|| format!("replica {} has no pid", replica.name))?;
     Victim::new(pid)
-}
-
-/// Connections to `address` until no more are taken.
-fn fill_queue(address: SocketAddr) -> anyhow::Result<Vec<TcpStream>> {
-    let mut queue = Vec::new();
-    while queue.len() < QUEUE_MAX {
-        match TcpStream::connect_timeout(&address, QUEUE_IS_FULL) {
-            Ok(stream) => queue.push(stream),
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(queue),
-            Err(error) => return Err(error).with_context(|| format!("connecting to {address}")),
-        }
-    }
-    bail!("{address} took {QUEUE_MAX} connections, and would take more")
-}
-
-/// As many connections, each with one request; an error unless some are refused.
-async fn crowd(
-    target: &Target,
-    count: usize,
-) -> anyhow::Result<(Vec<tokio::net::TcpStream>, Seen)> {
-    let mut clients = JoinSet::new();
-    for _ in 0..count {
-        let target = target.clone();
-        clients.spawn(async move {
-            let mut stream = target.connect().await?;
-            let request = format!("GET /home HTTP/1.1\r\nHost: {}\r\n\r\n", target.authority());
-            stream.write_all(request.as_bytes()).await?;
-            let mut status = [0; 12];
-            stream.read_exact(&mut status).await?;
-            anyhow::Ok((stream, &status == b"HTTP/1.1 200"))
-        });
-    }
-    let (mut admitted, mut seen) = (Vec::new(), Seen::default());
-    for client in clients.join_all().await {
-        match client {
-            Ok((stream, true)) => {
-                seen.ok += 1;
-                admitted.push(stream);
-            }
-            Ok((_, false)) => seen.errors += 1,
-            // A refused one may be closed before its answer is read.
-            Err(_) => seen.unanswered += 1,
-        }
-    }
-    ensure!(
-        admitted.len() < count,
-        "all of {count} connections were admitted: there are more descriptors than that"
-    );
-    Ok((admitted, seen))
-}
-
-/// Lets this process have as many descriptors as it may: queues are filled from here.
-pub(super) fn raise_descriptors() -> anyhow::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit of descriptors")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-
-    #[test]
-    fn a_queue_is_full_when_nobody_takes_from_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let queue = fill_queue(listener.local_addr().unwrap()).unwrap();
-        assert!(!queue.is_empty());
-    }
 }

@@ -35,6 +35,9 @@ pub(super) struct Stage {
     /// A replica of our own for each, in a pool with provider fixed: how long it takes to answer.
     #[serde(default)]
     pub(super) own_delays_ms: Vec<u64>,
+    /// Whether the replicas that the balancer keeps are containers, of an engine of the experiment's own.
+    #[serde(default)]
+    pub(super) engine: bool,
     /// Other keys of the balancer's pool.
     #[serde(default)]
     pub(super) pool: serde_yaml::Mapping,
@@ -76,13 +79,19 @@ impl Experiment {
         ] {
             ensure!(value > 0, "{key} is 0, must be at least 1");
         }
-        for Stage { name, replicas, own_delays_ms, steps, .. } in &it.stages {
+        for Stage { name, replicas, own_delays_ms, engine, steps, .. } in &it.stages {
             ensure!(
                 (*replicas > 0) == own_delays_ms.is_empty(),
                 "stage {name:?} must have either replicas or own_delays_ms"
             );
+            ensure!(
+                !engine || *replicas > 0,
+                "stage {name:?} must have replicas for its engine to run"
+            );
             for step in steps {
                 let name = &step.name;
+                let needs_engine = matches!(step.fault, Fault::EngineRestart { .. });
+                ensure!(*engine || !needs_engine, "the stage of {name:?} must have engine: true");
                 ensure!(!name.contains([',', '"', '\n']), "step {name:?} cannot be in a table");
                 ensure!(step.times > 0, "times of {name:?} is 0, must be at least 1");
             }
@@ -116,6 +125,8 @@ mod tests {
             ("posts_every: 1", "posts_every: 0", "nonzero"),
             ("replicas: 1, steps", "steps", "either replicas or own_delays_ms"),
             ("what: kill", "what: tickle", "unknown variant"),
+            ("kill, replicas: 1", "engine_restart, down_ms: 1", "must have engine: true"),
+            ("replicas: 1, steps", "own_delays_ms: [1], engine: true, steps", "for its engine"),
             ("kill, replicas", "kill, replica", "unknown field"),
             ("times: 1", "times: 0", "times of \"n\" is 0"),
             ("name: n", "name: 'n,m'", "cannot be in a table"),

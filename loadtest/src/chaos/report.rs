@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{
     account::{Account, Counts},
     plan::Experiment,
-    summary::{Outcome, Summary},
+    summary::{LeftOut, Outcome, Summary},
 };
 use crate::{
     manifest::Manifest,
@@ -59,6 +59,9 @@ pub(super) fn text(summary: &Summary) -> String {
             let _ = writeln!(text, "{}: WRONG SUMS: {told}", name(it));
         }
     }
+    for LeftOut { stage, reason } in &summary.left_out {
+        let _ = writeln!(text, "left out: {stage}: {reason}");
+    }
     if summary.total.unrecorded > 0 {
         let count = summary.total.unrecorded;
         let _ = writeln!(text, "{count} answered requests are in no replica's record");
@@ -105,6 +108,9 @@ pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary, chart
             ]
         }),
     );
+    for LeftOut { stage, reason } in &summary.left_out {
+        let _ = writeln!(text, "\n**Left out on this machine:** {stage}: {reason}.");
+    }
     let _ = write!(text, "\n![longest time without an answer]({chart})\n");
     text += "\nThe balancer's own account of the same loads:\n\n";
     text + &account(summary)

@@ -16,6 +16,14 @@ pub(super) struct Summary {
     pub(super) rows: Vec<Outcome>,
     /// Of all of them together.
     pub(super) total: Outcome,
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// A stage whose faults cannot be let loose on this machine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LeftOut {
+    pub(super) stage: String,
+    pub(super) reason: String,
 }
 
 /// What came of one fault.
@@ -46,6 +54,7 @@ impl Summary {
         requests: &[Vec<Request>],
         posts: Posts,
         served: &Served,
+        left_out: Vec<LeftOut>,
     ) -> Self {
         let mut account = Account::default();
         rows.iter().for_each(|it| account.add(&it.account));
@@ -59,7 +68,7 @@ impl Summary {
         let mut total = Outcome::of(all, &requests.concat(), posts, served);
         // Between two loads nobody asks.
         total.longest_gap_us = rows.iter().map(|it| it.longest_gap_us).max().unwrap_or(0);
-        Self { rows, total }
+        Self { rows, total, left_out }
     }
 
     pub(crate) fn kept(&self) -> bool {
@@ -183,7 +192,8 @@ mod tests {
         let requests =
             [vec![request(1, Ok("S1")), request(2, Ok("S1"))], vec![request(9, Ok("S1"))]];
         let rows = vec![row(false, &requests[0]), row(true, &requests[1])];
-        let Summary { rows, total } = Summary::of(rows, &requests, posts(), &served(&[1, 2, 9]));
+        let Summary { rows, total, .. } =
+            Summary::of(rows, &requests, posts(), &served(&[1, 2, 9]), Vec::new());
         assert_eq!(rows.iter().map(Outcome::sent).collect::<Vec<_>>(), [2, 1]);
         assert_eq!((total.sent(), total.ok(), total.times), (3, 3, 2));
         assert_eq!(total.longest_gap_us, 1_000);
