@@ -1,5 +1,6 @@
 //! Another process takes over: from a running balancer, with its sockets and its replicas, while it is used.
 
+mod containers;
 mod load;
 mod refused;
 mod secure;

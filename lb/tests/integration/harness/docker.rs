@@ -16,7 +16,7 @@ use std::{
 use serde_json::Value;
 
 /// The tests that need an engine, for counting those that were not run.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     include_str!("../docker/adoption.rs"),
     include_str!("../docker/doctor.rs"),
     include_str!("../docker/engine.rs"),
@@ -27,6 +27,7 @@ const SOURCES: [&str; 10] = [
     include_str!("../spawner/life.rs"),
     include_str!("../spawner/refused.rs"),
     include_str!("../swarm.rs"),
+    include_str!("../upgrade/containers.rs"),
 ];
 
 /// What the image consists of.

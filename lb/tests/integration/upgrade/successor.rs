@@ -42,7 +42,7 @@ impl Service {
         Self::of(Balancer::start_in(environment, yaml).await)
     }
 
-    fn of(first: Balancer) -> Self {
+    pub(super) fn of(first: Balancer) -> Self {
         let Balancer { proxy, secure, admin, .. } = first;
         Self { proxy, secure, admin, pids: vec![first.pid()], first }
     }
