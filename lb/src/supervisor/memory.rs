@@ -49,7 +49,7 @@ pub(crate) enum MemoryError {
 pub(crate) type Recollection = BTreeMap<String, Vec<Remembered>>;
 
 /// What the writer is told.
-enum Note {
+pub(super) enum Note {
     /// A pool and its replicas; none if it is to be forgotten.
     Pool(String, Option<Vec<Remembered>>),
     /// Answer once everything before this is written.
@@ -85,7 +85,7 @@ pub(crate) struct Memory {
 
 /// The way for a keeper to the file.
 #[derive(Clone)]
-pub(crate) struct Scribe(mpsc::Sender<Note>);
+pub(crate) struct Scribe(pub(super) mpsc::Sender<Note>);
 
 impl Scribe {
     /// Writes down a pool's replicas, soon. Of several in a row only the last may be written.

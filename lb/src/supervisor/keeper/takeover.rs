@@ -134,3 +134,113 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use ringmaster_fleet::Table;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        events,
+        metrics::Metrics,
+        provider::{Process, Started},
+        routes::PoolWriter,
+        supervisor::{
+            keeper::KeeperParts,
+            legacy::PoolLegacy,
+            memory::{Note, Scribe},
+            run::What,
+        },
+    };
+
+    const NAMES: [&str; 4] = ["S1", "S2", "S3", "S4"];
+
+    fn replica(name: &str, number: u32) -> Remembered {
+        let addr = format!("127.0.0.1:{}", 4000 + number).parse().unwrap();
+        let spec = Spec { host: name.parse().unwrap(), number, incarnation: 1.into() };
+        Remembered { spec, started: Some(Started { addr, process: None }) }
+    }
+
+    fn found(replica: &Remembered) -> Found {
+        let Remembered { spec, started } = replica.clone();
+        Found { spec, started: started.unwrap(), outdated: false }
+    }
+
+    /// A keeper of four replicas, and what it writes down.
+    fn keeper(
+        remembered: Option<Vec<Remembered>>,
+        legacy: Option<PoolLegacy>,
+    ) -> (Keeper, mpsc::Receiver<Note>) {
+        let (_, config) =
+            Config::parse("pools: { default: { replicas: 4, names: [S1, S2, S3, S4] } }")
+                .unwrap()
+                .pools
+                .pop_first()
+                .unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let table = Arc::new(Table::build(&config.algorithm, []).unwrap());
+        let (notes, inbox) = mpsc::channel();
+        let (news, _) = tokio::sync::mpsc::channel(1);
+        let keeper = Keeper::new(KeeperParts {
+            index: 0,
+            writer: PoolWriter::new("default", &config, table, metrics.pool("default")),
+            config,
+            provider: Arc::new(Process::new("/nonexistent".into())),
+            metrics,
+            events: events::channel().0,
+            news,
+            scribe: Some(Scribe(notes)),
+            remembered,
+            legacy,
+            seed: 1,
+        });
+        (keeper.unwrap(), inbox)
+    }
+
+    /// A crash may come between any two sets that are written down: each of them must be whole.
+    fn assert_each_is_whole(inbox: &mpsc::Receiver<Note>) {
+        let notes: Vec<_> = inbox.try_iter().collect();
+        assert!(!notes.is_empty());
+        for note in notes {
+            let Note::Pool(_, Some(replicas)) = note else { panic!("the pool is kept") };
+            let mut names: Vec<_> = replicas.iter().map(|it| it.spec.host.to_string()).collect();
+            names.sort();
+            assert_eq!(names, NAMES);
+        }
+    }
+
+    /// What four replicas that serve are handed over as.
+    fn handed_over(now: Instant, all: &[Remembered]) -> PoolLegacy {
+        let (mut keeper, _inbox) = keeper(Some(all.to_vec()), None);
+        keeper.take_over(now, all.iter().map(found).collect());
+        for Remembered { spec, .. } in all {
+            let (name, incarnation) = (spec.host.name.clone(), spec.incarnation);
+            keeper.hear(now, What::Beat { name, incarnation, answered: true });
+        }
+        keeper.legacy(now).unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_part_of_the_set_is_written_down_while_it_is_taken_over() {
+        let now = Instant::now();
+        let all: Vec<_> =
+            NAMES.into_iter().zip(1..).map(|(name, number)| replica(name, number)).collect();
+        for running in 0..=all.len() {
+            let running = || all[..running].iter().map(found);
+            let with_orphan = || running().chain([found(&replica("S9", 9))]).collect();
+            for (remembered, legacy, found) in [
+                (Some(all.clone()), None, running().collect()),
+                (Some(all.clone()), None, with_orphan()),
+                (None, None, running().collect()),
+                (None, Some(handed_over(now, &all)), running().collect()),
+            ] {
+                let (mut keeper, inbox) = keeper(remembered, legacy);
+                keeper.take_over(now, found);
+                assert_each_is_whole(&inbox);
+            }
+        }
+    }
+}
