@@ -4,7 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command},
     time::Duration,
 };
 
@@ -33,6 +33,11 @@ pub(crate) struct Setup {
     pub(crate) descriptors: Option<u32>,
     /// Where its replicas write down what they serve.
     pub(crate) served_log: Option<PathBuf>,
+}
+
+/// The cluster of every balancer of this process: what others keep on the same engine is not theirs.
+pub(crate) fn cluster() -> String {
+    format!("loadtest-{}", process::id())
 }
 
 /// A running balancer on free ports.
@@ -172,6 +177,7 @@ fn write_config(
 ) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Config<'a> {
+        cluster: String,
         listen: SocketAddr,
         admin: Admin,
         pools: Pools<'a>,
@@ -191,7 +197,7 @@ fn write_config(
         more: &'a serde_yaml::Mapping,
     }
     let pools = Pools { default: Pool { replicas, more: pool } };
-    let config = Config { listen, admin: Admin { listen: admin }, pools };
+    let config = Config { cluster: cluster(), listen, admin: Admin { listen: admin }, pools };
     fs::write(file, serde_yaml::to_string(&config)?)
         .with_context(|| format!("writing {}", file.display()))
 }

@@ -1,5 +1,6 @@
 //! Engines of containers, through the `docker` command: the one of this machine, and one of the experiment's own.
 
+mod guest;
 mod own;
 
 use std::{
@@ -12,7 +13,7 @@ use anyhow::{Context, ensure};
 use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 
-pub(crate) use self::own::OwnEngine;
+pub(crate) use self::{guest::Guest, own::OwnEngine};
 use crate::running::beside;
 
 /// Where a replica in a container writes down what it serves: the only place there that it can write to.
@@ -25,6 +26,11 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
+    /// Speaks to the engine of this machine, or to that which the environment names.
+    pub(crate) fn of_machine() -> Self {
+        Self { host: None }
+    }
+
     /// What it prints.
     pub(crate) fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new("docker");

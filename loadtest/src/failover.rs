@@ -9,6 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use tokio::task::{block_in_place, spawn_blocking};
 
 use self::{
     keys::Keys,
@@ -18,6 +19,7 @@ use self::{
 use crate::{
     Report,
     admin::Admin,
+    balancer::Balancer,
     client::Connection,
     drive::{Content, Load, Pace},
     manifest::Manifest,
@@ -40,9 +42,13 @@ pub(crate) struct Args {
     #[arg(long, default_value = "http://127.0.0.1:5001")]
     admin: Target,
 
-    /// The pool whose replicas are killed; they must be processes
+    /// The pool whose replicas are killed; they must be processes, or with --docker containers
     #[arg(long, default_value = "default", value_parser = pool)]
     pool: String,
+
+    /// Kill them with `docker kill`, on the engine that `docker` speaks to
+    #[arg(long)]
+    docker: bool,
 
     /// How many replicas to kill, one at a time
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
@@ -93,13 +99,15 @@ fn pool(text: &str) -> Result<String, &'static str> {
 }
 
 impl Args {
-    /// On a balancer that another experiment runs; the results go to `out`.
-    pub(crate) fn on(target: Target, admin: Target, load: KillLoad, out: PathBuf) -> Self {
+    /// On a balancer that another experiment runs, whose replicas are containers if it is by `docker`; the results go to
+    /// `out`.
+    pub(crate) fn on(balancer: &Balancer, docker: bool, load: KillLoad, out: PathBuf) -> Self {
         let KillLoad { kills, rate, connections, seed } = load;
         Self {
-            target,
-            admin,
+            target: balancer.target(),
+            admin: balancer.admin(),
             pool: "default".to_owned(),
+            docker,
             kills,
             pause_ms: 500,
             recovery_s: 60,
@@ -174,15 +182,15 @@ async fn kill_all(args: &Args, load: &Load) -> anyhow::Result<Vec<Kill>> {
         tokio::time::sleep(Duration::from_millis(args.pause_ms)).await;
         let serving = admin.serving().await?;
         let replica = &serving[number as usize % serving.len()];
-        let victim = Victim::new(replica.pid.with_context(|| {
-            format!(
-                "replica {} has no pid: only replicas that are processes can be killed",
-                replica.name
-            )
-        })?)?;
+        let victim = block_in_place(|| match args.docker {
+            false => Victim::process(replica),
+            true => Victim::container(replica),
+        })?;
         let at_us = load.clock_us();
-        victim.kill()?;
-        let gap = Gap::watch(&mut admin, replica, recovery_max).await?;
+        // An engine takes its time, and what it does may be seen before it says so.
+        let killing = async { spawn_blocking(|| victim.kill()).await.context("killing")? };
+        let watching = Gap::watch(&mut admin, replica, recovery_max);
+        let ((), gap) = tokio::try_join!(killing, watching)?;
         let (moved, unanswered) = before.compare(&Keys::ask(&mut connection).await);
         let recovered = gap.recovered_us.is_some();
         kills.push(Kill {

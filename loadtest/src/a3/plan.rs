@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::recovery::Way;
 use crate::failover::KillLoad;
 
 /// What is to be done. Unknown keys are errors.
@@ -20,8 +21,17 @@ pub(super) struct Experiment {
     /// Requests per second meanwhile.
     rate: u32,
     connections: u16,
+    /// The same for replicas that are containers, where there is an engine.
+    containers: Containers,
     /// Decides the ids of the requests.
     pub(super) seed: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Containers {
+    kills: u32,
+    rate: u32,
 }
 
 /// A request, and what its answer must be.
@@ -46,6 +56,8 @@ impl Experiment {
             ("kills", u64::from(it.kills)),
             ("rate", u64::from(it.rate)),
             ("connections", u64::from(it.connections)),
+            ("containers.kills", u64::from(it.containers.kills)),
+            ("containers.rate", u64::from(it.containers.rate)),
         ] {
             ensure!(value > 0, "{key} is 0, must be at least 1");
         }
@@ -60,13 +72,12 @@ impl Experiment {
         Ok(it)
     }
 
-    pub(super) fn load(&self) -> KillLoad {
-        KillLoad {
-            kills: self.kills,
-            rate: self.rate,
-            connections: self.connections,
-            seed: self.seed,
-        }
+    pub(super) fn load(&self, way: Way) -> KillLoad {
+        let (kills, rate) = match way {
+            Way::Kill9 => (self.kills, self.rate),
+            Way::DockerKill => (self.containers.kills, self.containers.rate),
+        };
+        KillLoad { kills, rate, connections: self.connections, seed: self.seed }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::{calls::Answer, plan::Experiment, stages::Stage};
+use super::{calls::Answer, plan::Experiment, recovery::Recovery, stages::Stage};
 use crate::{
     manifest::Manifest,
     report::{circumstances, table},
@@ -14,15 +14,15 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 pub(super) struct Summary {
     pub(super) answers: Vec<Answer>,
-    pub(super) stages: Vec<Stage>,
-    /// The failover experiment's own words.
-    pub(super) failover: String,
-    pub(super) unnoticed: bool,
+    /// Each way in which replicas were killed.
+    pub(super) recoveries: Vec<Recovery>,
+    /// Why no containers were killed.
+    pub(super) left_out: Option<String>,
 }
 
 impl Summary {
     pub(super) fn kept(&self) -> bool {
-        self.unnoticed && self.answers.iter().all(Answer::right)
+        self.recoveries.iter().all(|it| it.unnoticed) && self.answers.iter().all(Answer::right)
     }
 }
 
@@ -37,9 +37,15 @@ pub(super) fn text(summary: &Summary) -> String {
             it.method, it.path, it.status, it.wanted, it.says
         );
     }
-    text += &summary.failover;
-    for Stage { name, count, mean_ms } in &summary.stages {
-        let _ = writeln!(text, "  {name}: {mean_ms:.1} ms on average, of {count}");
+    for it in &summary.recoveries {
+        let _ = writeln!(text, "{}:", it.way.name());
+        text += &it.failover;
+        for Stage { name, count, mean_ms } in &it.stages {
+            let _ = writeln!(text, "  {name}: {mean_ms:.1} ms on average, of {count}");
+        }
+    }
+    if let Some(reason) = &summary.left_out {
+        let _ = writeln!(text, "left out: docker kill: {reason}");
     }
     text
 }
@@ -59,15 +65,18 @@ pub(super) fn markdown(manifest: &Manifest<Experiment>, summary: &Summary) -> St
             ]
         }),
     );
-    text += "\n## Kills under load\n\n```text\n";
-    text += &summary.failover;
-    text += "```\n\nStages of the recoveries, as the balancer counts them:\n\n";
-    text += &table(
-        &["stage", "recoveries", "mean ms"],
-        summary
-            .stages
-            .iter()
-            .map(|it| vec![it.name.clone(), it.count.to_string(), format!("{:.1}", it.mean_ms)]),
-    );
+    for it in &summary.recoveries {
+        let _ = write!(text, "\n## {} under load\n\n```text\n{}```\n", it.way.name(), it.failover);
+        text += "\nStages of the recoveries, as the balancer counts them:\n\n";
+        text += &table(
+            &["stage", "recoveries", "mean ms"],
+            it.stages.iter().map(|it| {
+                vec![it.name.clone(), it.count.to_string(), format!("{:.1}", it.mean_ms)]
+            }),
+        );
+    }
+    if let Some(reason) = &summary.left_out {
+        let _ = writeln!(text, "\n**Left out on this machine:** docker kill: {reason}.");
+    }
     text
 }

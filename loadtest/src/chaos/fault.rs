@@ -126,21 +126,21 @@ impl Site {
             Fault::Kill { replicas } => {
                 let victims = self.victims(*replicas).await?;
                 for it in &victims {
-                    victim(it)?.kill()?;
+                    Victim::process(it)?.kill()?;
                 }
                 self.until_replaced(&victims).await?;
             }
             Fault::Pause { replicas } => {
                 let victims = self.victims(*replicas).await?;
                 for it in &victims {
-                    victim(it)?.stop()?;
+                    Victim::process(it)?.stop()?;
                 }
                 self.until_replaced(&victims).await?;
             }
             Fault::FullQueue {} => {
                 let victims = self.victims(1).await?;
                 let address = victims[0].address.context("a replica that serves has an address")?;
-                victim(&victims[0])?.stop()?;
+                Victim::process(&victims[0])?.stop()?;
                 let filling = tokio::task::spawn_blocking(move || fill_queue(address));
                 let _queue = filling.await.context("filling the queue")??;
                 self.until_replaced(&victims).await?;
@@ -241,9 +241,4 @@ impl Site {
             polls.tick().await;
         }
     }
-}
-
-fn victim(replica: &Replica) -> anyhow::Result<Victim> {
-    let pid = replica.pid.with_context(|| format!("replica {} has no pid", replica.name))?;
-    Victim::new(pid)
 }

@@ -38,7 +38,7 @@ impl OwnEngine {
         ensure!(geteuid().is_root(), "only root can start an engine");
         let folder = tempfile::Builder::new().prefix("ringmaster-loadtest-").tempdir()?;
         // Asked of nobody, so that a command that is missing is not taken for an engine that does not answer.
-        Docker { host: None }.run(&["--version"])?;
+        Docker::of_machine().run(&["--version"])?;
         let docker =
             Docker { host: Some(format!("unix://{}", folder.path().join("socket").display())) };
         let mut engine = Self { docker, daemon: None, folder, bridge: Bridge::add()? };

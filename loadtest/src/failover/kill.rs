@@ -34,7 +34,7 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Watches `killed`, which was killed just before, until it serves again or `limit` is over.
+    /// Watches `killed`, which is being killed, until it serves again or `limit` is over.
     pub(super) async fn watch(
         admin: &mut Admin,
         killed: &Replica,
