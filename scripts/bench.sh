@@ -28,15 +28,11 @@ mkdir -p "$results"
 failed=""
 run() {
     echo "bench: $1" >&2
-    "$loadtest" "$@" --out "$results/$1" || failed="$failed $1"
+    "$loadtest" "$@" || failed="$failed $1"
 }
-run compare --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-1}"
-run scaling --rounds 1 --seconds 1
-run a2
-run a3
-run a4
-echo "bench: guard" >&2
-"$loadtest" guard || failed="$failed guard"
+run all --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-1}" --out "$results"
+run scaling --rounds 1 --seconds 1 --out "$results/scaling"
+run guard
 
-scripts/report.sh performance "$results" compare scaling a2 a3 a4
+scripts/report.sh performance "$results" compare scaling a1 a2 a3 a4 failover
 [ -z "$failed" ] || { echo "bench: not as it should be:$failed" >&2; exit 1; }

@@ -15,12 +15,14 @@ use crate::{
     drive::{Content, Load, Pace},
     manifest::Manifest,
     progress,
+    report::{HTML, MARKDOWN, page, plain},
     request::Request,
     run_dir::{MANIFEST, REQUESTS, RunDir, SUMMARY},
     svg::BarChart,
     target::Target,
 };
 
+const TITLE: &str = "A-1: requests with random ids";
 const DISTRIBUTION: &str = "distribution.svg";
 
 #[derive(clap::Args)]
@@ -67,6 +69,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Report> {
     summarise(&dir)?;
     draw(&dir)?;
     let summary: Summary = dir.read_json(SUMMARY)?;
+    let manifest: Manifest<Plan> = dir.read_json(MANIFEST)?;
+    let markdown = plain(TITLE, &manifest, &summary.to_string(), Some(DISTRIBUTION));
+    dir.write(HTML, &page(TITLE, &markdown))?;
+    dir.write(MARKDOWN, &markdown)?;
     Ok(Report { text: format!("{summary}{}", dir.signpost()), kept: summary.kept() })
 }
 

@@ -24,12 +24,14 @@ use crate::{
     drive::{Content, Load, Pace},
     manifest::Manifest,
     progress,
+    report::{HTML, MARKDOWN, page, plain},
     request::Request,
     run_dir::{MANIFEST, REQUESTS, RunDir, SUMMARY},
     target::Target,
     victim::Victim,
 };
 
+const TITLE: &str = "Failover: replicas killed under load";
 const KILLS: &str = "kills.csv";
 
 #[derive(clap::Args)]
@@ -141,6 +143,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Report> {
     measure(&args, &dir).await?;
     summarise(&dir)?;
     let summary: Summary = dir.read_json(SUMMARY)?;
+    let manifest: Manifest<Plan> = dir.read_json(MANIFEST)?;
+    let markdown = plain(TITLE, &manifest, &summary.to_string(), None);
+    dir.write(HTML, &page(TITLE, &markdown))?;
+    dir.write(MARKDOWN, &markdown)?;
     Ok(Report { text: format!("{summary}{}", dir.signpost()), kept: summary.kept() })
 }
 

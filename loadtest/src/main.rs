@@ -11,6 +11,7 @@
 mod a1;
 mod a3;
 mod admin;
+mod all;
 mod balancer;
 mod chaos;
 mod client;
@@ -59,6 +60,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Experiment {
+    /// failover and the comparison, one after the other, with one report
+    All(all::Args),
     /// How evenly and how fast requests with random ids are answered
     A1(a1::Args),
     /// The load of each replica while their number goes up and down again
@@ -106,6 +109,7 @@ async fn main() -> ExitCode {
 /// Runs the experiment and prints what it found.
 async fn report(experiment: Experiment) -> anyhow::Result<Report> {
     let report = match experiment {
+        Experiment::All(args) => all::run(args).await?,
         Experiment::A1(args) => a1::run(args).await?,
         Experiment::A2(args) => sweep::run(args, &sweep::A2).await?,
         Experiment::A3(args) => a3::run(args).await?,

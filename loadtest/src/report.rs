@@ -38,6 +38,30 @@ pub(crate) fn circumstances<P>(manifest: &Manifest<P>) -> String {
     text
 }
 
+/// A report that consists of what the terminal is told, and of a chart if there is one.
+pub(crate) fn plain<P>(
+    title: &str,
+    manifest: &Manifest<P>,
+    text: &str,
+    chart: Option<&str>,
+) -> String {
+    let chart = chart.map(|it| format!("\n![{title}]({it})\n")).unwrap_or_default();
+    format!("# {title}\n\n{}\n```text\n{text}```\n{chart}", circumstances(manifest))
+}
+
+/// A report as a part of another one, whose files are one folder higher.
+pub(crate) fn section(markdown: &str, folder: &str) -> String {
+    let line = |line: &str| {
+        let deeper = if line.starts_with('#') { "#" } else { "" };
+        let line = match line.strip_prefix("![").and_then(|it| it.split_once("](")) {
+            Some((title, chart)) => format!("![{title}]({folder}/{chart}"),
+            None => line.to_owned(),
+        };
+        format!("{deeper}{line}\n")
+    };
+    markdown.lines().map(line).collect()
+}
+
 /// A page of HTML that says what `markdown` does.
 pub(crate) fn page(title: &str, markdown: &str) -> String {
     let mut body = String::new();
@@ -50,6 +74,14 @@ pub(crate) fn page(title: &str, markdown: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_section_is_one_level_deeper_and_finds_its_charts() {
+        assert_eq!(
+            section("# A\n\n## B\n\n![c: d](e.svg)\n", "f"),
+            "## A\n\n### B\n\n![c: d](f/e.svg)\n"
+        );
+    }
 
     #[test]
     fn a_table_is_a_table_in_both() {
