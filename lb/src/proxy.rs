@@ -57,7 +57,7 @@ use crate::{
     config::{ClientConfig, Config},
     descriptors,
     metrics::{Ending, Failure, RetryCause},
-    routes::{NoReplica, Placing, Router},
+    routes::{NoReplica, Pick, Placing, Router},
 };
 
 /// How long a rest of a request's body, which nobody wants any more, is read before the connection is given up.
@@ -91,6 +91,49 @@ impl Proxy {
         seed: u64,
     ) -> Self {
         Self { settings, admin, ledger, ids: Ids::new(seed) }
+    }
+
+    /// Finds the pool of a request, and what the request is placed by there.
+    fn route(&self, header: &RequestHeader, ctx: &mut RequestCtx) -> Result<()> {
+        let Some(pool) = ctx.settings.router.pool(forward::host(header), header.uri.path()) else {
+            return ctx.refuse(NO_ROUTE);
+        };
+        let Some(pool) = pool.admit() else {
+            return ctx.refuse(OVERLOAD);
+        };
+        let hash = match &pool.placing {
+            Placing::ByKey(source) => {
+                let client = || forward::client(header, ctx.peer, |addr| ctx.settings.trusts(addr));
+                pool.hash(KeyText::of(source, header, client, &self.ids).as_bytes())
+            }
+            Placing::InTurn => pool.next_ticket(),
+            Placing::ByChance => self.ids.draw(),
+        };
+        ctx.route = Some((pool, hash));
+        Ok(())
+    }
+
+    /// Chooses a replica. Where a reload lets go of the pool before there was one, the request belongs to another pool, or
+    /// to none.
+    async fn choose(
+        &self,
+        header: &RequestHeader,
+        ctx: &mut RequestCtx,
+    ) -> Result<std::result::Result<Pick, NoReplica>> {
+        loop {
+            let Some((pool, hash)) = &ctx.route else { return ctx.refuse(NO_ROUTE) };
+            match pool.pick(*hash, &ctx.tried, || forward::weight(header)).await {
+                Err(NoReplica::PoolGone) => {
+                    ctx.settings = self.settings.load_full();
+                    self.route(header, ctx)?;
+                }
+                Ok(pick) => {
+                    pool.metrics.selected(pick.reason);
+                    return Ok(Ok(pick));
+                }
+                Err(reason) => return Ok(Err(reason)),
+            }
+        }
     }
 }
 
@@ -154,28 +197,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         let header = session.req_header();
-        let path = header.uri.path();
-        if ctx.settings.reserved_paths.iter().any(|it| it == path) {
+        if ctx.settings.reserved_paths.iter().any(|it| it == header.uri.path()) {
             reserved::answer(session, ctx.peer, &self.admin, ctx.settings.client.read_timeout)
                 .await?;
             return Ok(true);
         }
-        let Some(pool) = ctx.settings.router.pool(forward::host(header), path) else {
-            return ctx.refuse(NO_ROUTE);
-        };
-        let Some(pool) = pool.admit() else {
-            return ctx.refuse(OVERLOAD);
-        };
-        let hash = match &pool.placing {
-            Placing::ByKey(source) => {
-                let client = || forward::client(header, ctx.peer, |addr| ctx.settings.trusts(addr));
-                pool.hash(KeyText::of(source, header, client, &self.ids).as_bytes())
-            }
-            Placing::InTurn => pool.next_ticket(),
-            Placing::ByChance => self.ids.draw(),
-        };
-        ctx.route = Some((pool, hash));
-        Ok(false)
+        self.route(header, ctx).map(|()| false)
     }
 
     async fn request_body_filter(
@@ -207,12 +234,8 @@ impl ProxyHttp for Proxy {
     ) -> Result<Box<HttpPeer>> {
         // Given back before the next choice, or the failed attempt would count against the bound.
         ctx.pick = None;
-        let Some((pool, hash)) = &ctx.route else {
-            return Error::e_explain(ErrorType::HTTPStatus(404), "no route");
-        };
-        match pool.pick(*hash, &ctx.tried, || forward::weight(session.req_header())).await {
+        match self.choose(session.req_header(), ctx).await? {
             Ok(pick) => {
-                pool.metrics.selected(pick.reason);
                 ctx.tried.add(&pick.lease);
                 let peer = Box::new(pick.lease.peer.clone());
                 ctx.pick = Some(pick);

@@ -137,6 +137,11 @@ impl PoolWriter {
         self.0.shared.routes.store(Arc::new(routes));
         self.0.shared.load.published();
     }
+
+    /// Requests that come from here on go to other pools; those that have no replica yet are to follow them.
+    pub(crate) fn retire(&self) {
+        self.0.shared.load.retire();
+    }
 }
 
 impl Pool {

@@ -59,7 +59,7 @@ impl Failure {
 impl From<NoReplica> for Failure {
     fn from(reason: NoReplica) -> Self {
         match reason {
-            NoReplica::HeldTooLong => Self::NoReplica,
+            NoReplica::HeldTooLong | NoReplica::PoolGone => Self::NoReplica,
             NoReplica::TooManyHeld => Self::HoldFull,
             NoReplica::RetryBudget => Self::RetryBudget,
         }

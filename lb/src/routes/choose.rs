@@ -24,6 +24,7 @@ impl Pool {
     ) -> Result<Pick, NoReplica> {
         match self.pick_now(hash, tried) {
             Some(pick) => Ok(pick),
+            None if self.shared.load.is_retired() => Err(NoReplica::PoolGone),
             None => self.pick_held(hash, tried, bytes()).await,
         }
     }
@@ -39,14 +40,17 @@ impl Pool {
                 // Listen before looking, or what changes in between would go unheard.
                 let changed = waiting.changed();
                 if let Some(pick) = self.pick_now(hash, tried) {
-                    return pick;
+                    return Ok(Pick { reason: Reason::Held(began.elapsed()), ..pick });
+                }
+                if self.shared.load.is_retired() {
+                    return Err(NoReplica::PoolGone);
                 }
                 // Whether it was woken or not, it looks.
                 let _ = tokio::time::timeout(HOLD_PAUSE, changed).await;
             }
         };
         match tokio::time::timeout(self.hold.timeout, served).await {
-            Ok(pick) => Ok(Pick { reason: Reason::Held(began.elapsed()), ..pick }),
+            Ok(picked) => picked,
             Err(_) if self.is_charged(&self.shared.routes.load(), tried) => {
                 Err(NoReplica::RetryBudget)
             }

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use tokio::sync::{Notify, futures::Notified};
@@ -27,6 +27,8 @@ pub(crate) struct Load {
     /// Requests that wait for [`Self::changed`].
     waiting: AtomicU32,
     changed: Notify,
+    /// Whether the pool was let go of. Never taken back.
+    is_retired: AtomicBool,
 }
 
 impl Load {
@@ -40,6 +42,16 @@ impl Load {
     /// Everything may have changed.
     pub(super) fn published(&self) {
         self.changed.notify_waiters();
+    }
+
+    /// The pool is let go of: nobody need wait for a replica.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+        self.published();
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
     }
 
     /// Counts as waiting until dropped.

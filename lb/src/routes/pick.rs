@@ -67,6 +67,8 @@ pub(crate) enum NoReplica {
     HeldTooLong,
     /// As many requests are held as may be.
     TooManyHeld,
+    /// The pool was let go of; those who come now have another.
+    PoolGone,
     /// A replica failed the request and still serves, and the retry budget had no room within that time.
     RetryBudget,
 }

@@ -179,6 +179,26 @@ async fn a_held_request_goes_on_as_soon_as_somebody_serves() {
 }
 
 #[tokio::test]
+async fn a_request_is_told_when_its_pool_is_let_go_of() {
+    let (writer, upstreams) = pool(1, |config| config.hold.timeout = Duration::from_secs(3600));
+    let pool = writer.pool().clone();
+    let table = pool.shared.routes.load().table().clone();
+    let served = pool.pick(1, &Tried::default(), || 1).await.unwrap();
+    publish(&writer, &table, &[]);
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.pick(1, &Tried::default(), || 1).await }
+    });
+    while pool.metrics.held.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    writer.retire();
+    assert_eq!(waiting.await.unwrap().unwrap_err(), NoReplica::PoolGone);
+    assert_eq!(pool.pick(1, &Tried::default(), || 1).await.unwrap_err(), NoReplica::PoolGone);
+    assert_eq!(served.lease.id, upstreams[0].id, "who has a replica keeps it");
+}
+
+#[tokio::test]
 async fn without_keys_replicas_take_turns() {
     let (writer, _) = pool(3, |config| config.algorithm = Algorithm::RoundRobin);
     let pool = writer.pool();

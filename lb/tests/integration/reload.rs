@@ -119,6 +119,27 @@ async fn pools_and_routes_come_and_go_with_their_replicas_and_series() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_in_a_pool_follows_its_route_to_another() {
+    let alone = "pools: { default: { replicas: 1 } }";
+    let balancer = Balancer::start(alone).await;
+    // Nobody listens there.
+    let dead = "{ provider: fixed, fixed: { S1: '127.0.0.1:1' }, hold: { timeout_ms: 3600000 } }";
+    balancer.rewrite_config(&format!(
+        "pools: {{ default: {{ replicas: 1 }}, more: {dead} }}\n\
+         routes: [{{ path_prefix: /home, pool: more }}, {{ pool: default }}]"
+    ));
+    assert_eq!(reload(&balancer, "").await.status, 200);
+    let proxy = balancer.proxy;
+    let waiting = tokio::spawn(async move { http::get(proxy, "/home").await });
+    balancer.until_counted(r#"ringmaster_requests_held_total{pool="more"} 1"#).await;
+    balancer.rewrite_config(alone);
+    assert_eq!(reload(&balancer, "").await.status, 200);
+    let answer = waiting.await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    balancer.stop().await;
+}
+
+#[tokio::test]
 async fn replicas_at_other_addresses_are_asked_there() {
     let (old, new) =
         (Replica::start(&["--id", "old"]).await, Replica::start(&["--id", "new"]).await);

@@ -67,6 +67,7 @@ impl Keeper {
         self.retired = true;
         self.closing = true;
         self.part();
+        self.writer.retire();
         if let Some(scribe) = self.scribe.take() {
             scribe.forget(&self.name);
         }
