@@ -11,7 +11,7 @@ ifneq ($(NATIVE),)
 export RUSTFLAGS := $(RUSTFLAGS) -C target-cpu=native
 endif
 
-.PHONY: help setup run build pgo test verify fix fuzz bench chaos soak microbench schemathesis sbom images up down logs restart
+.PHONY: help setup run build pgo test verify fix fuzz bench chaos soak microbench schemathesis sbom auditable images up down logs restart
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ schemathesis: setup ## Calls the admin API with what its OpenAPI document allows
 
 sbom: ## Writes what the binaries are made of into target/sbom, as CycloneDX; installs a tool on demand.
 	@scripts/sbom.sh
+
+auditable: setup ## Builds the release binary with the list of its crates inside; installs a tool on demand.
+	@scripts/auditable.sh
 
 images: ## Builds the images ringmaster:local and ringmaster-server:local; needs an engine, no registry.
 	@scripts/images.sh

@@ -1,12 +1,9 @@
 #!/bin/sh
-# Writes what each binary is made of into target/sbom, in CycloneDX form. Installs cargo-cyclonedx into target/tools
-# when it is not there yet, which needs a registry.
+# Writes what each binary is made of into target/sbom, in CycloneDX form.
 set -eu
 
 cd "$(dirname "$0")/.."
-version=0.5.9
-tool=target/tools/$version/bin/cargo-cyclonedx
-[ -x "$tool" ] || cargo install cargo-cyclonedx --version "$version" --locked --root "target/tools/$version"
+tool=$(scripts/tool.sh cargo-cyclonedx 0.5.9)
 
 # The tool writes beside each Cargo.toml.
 trap 'rm -f lb/*.cdx.json lb/fleet/*.cdx.json server/*.cdx.json loadtest/*.cdx.json' EXIT
