@@ -30,7 +30,7 @@ run() {
     echo "bench: $1" >&2
     "$loadtest" "$@" || failed="$failed $1"
 }
-run all --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-1}" --out "$results"
+run all --rounds "${ROUNDS:-2}" --seconds "${SECONDS_EACH:-1}" --out "$results"
 run scaling --rounds 1 --seconds 1 --out "$results/scaling"
 run guard
 

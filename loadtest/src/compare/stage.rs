@@ -3,9 +3,11 @@
 use std::{
     fs::{self, Permissions},
     net::{Ipv4Addr, SocketAddr},
+    num::NonZero,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
+    sync::LazyLock,
     thread,
 };
 
@@ -32,6 +34,10 @@ pub(super) const CERTIFICATE: &str = "certificate.pem";
 pub(super) const KEY: &str = "key.pem";
 pub(super) const BOTH: &str = "both.pem";
 
+/// Of the machine: asked before this process keeps off one of them.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
+
 /// What is the same for every peer; the backend ends with it.
 pub(super) struct Stage {
     dir: TempDir,
@@ -49,7 +55,7 @@ impl Stage {
 
     /// The same, with a backend that has so many addresses.
     pub(super) fn with_backends(count: usize) -> anyhow::Result<Self> {
-        let core = thread::available_parallelism()?.get() - 1;
+        let core = *CORES - 1;
         anyhow::ensure!(
             core > 0,
             "one core for the proxy and one for the load are needed, there is one in all"
@@ -135,7 +141,7 @@ fn filled(template: &str, names: &[(&str, String)]) -> String {
 /// Moves every thread of this process to the other cores; children and later threads inherit it.
 fn keep_off(core: usize) -> anyhow::Result<()> {
     let mut others = CpuSet::new();
-    for other in (0..thread::available_parallelism()?.get()).filter(|it| *it != core) {
+    for other in (0..*CORES).filter(|it| *it != core) {
         others.set(other)?;
     }
     for task in fs::read_dir("/proc/self/task")? {
