@@ -31,7 +31,7 @@ run() {
     "$loadtest" "$@" || failed="$failed $1"
 }
 run all --rounds "${ROUNDS:-2}" --seconds "${SECONDS_EACH:-1}" --out "$results"
-run scaling --rounds 1 --seconds 1 --out "$results/scaling"
+run scaling --rounds 1 --seconds 4 --out "$results/scaling"
 run guard
 
 scripts/report.sh performance "$results" compare scaling a1 a2 a3 a4 failover

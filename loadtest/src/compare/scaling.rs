@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nix::sys::resource::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,7 +23,11 @@ use crate::{
 
 const FIGURES: &str = "figures.csv";
 const REPLICAS: [usize; 6] = [1, 3, 10, 50, 200, 500];
-const CONNECTION_COUNTS: [u64; 6] = [1, 16, 64, 512, 4_096, 10_000];
+const CONNECTION_COUNTS: [u64; 7] = [1, 16, 64, 512, 4_096, 8_000, 10_000];
+
+/// File descriptors that a balancer needs for a connection, and beside all of them.
+const DESCRIPTORS_EACH: u64 = 2;
+const DESCRIPTORS_MORE: u64 = 1_000;
 
 /// Two curves: load as figures name it, its positions, the file of its chart, and how a person calls them.
 const CURVES: [(&str, &str, &str); 2] = [
@@ -52,16 +57,23 @@ struct Plan {
     seconds: u64,
     replicas: Vec<usize>,
     connections: Vec<u64>,
+    /// Connections that would need more file descriptors than there may be.
+    left_out: Vec<u64>,
 }
 
 /// Measures, summarises, draws.
 pub(crate) async fn run(args: Args) -> anyhow::Result<Report> {
     let dir = RunDir::open(args.out, "scaling")?;
+    let (_, descriptors) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let (connections, left_out) = CONNECTION_COUNTS
+        .into_iter()
+        .partition(|count| count * DESCRIPTORS_EACH + DESCRIPTORS_MORE <= descriptors);
     let plan = Plan {
         rounds: args.rounds,
         seconds: args.seconds,
         replicas: REPLICAS.to_vec(),
-        connections: CONNECTION_COUNTS.to_vec(),
+        connections,
+        left_out,
     };
     let manifest = Manifest::new(1, "a balancer of our own on free ports".to_owned(), plan);
     dir.write_json(MANIFEST, &manifest)?;
@@ -173,6 +185,12 @@ fn draw(dir: &RunDir, manifest: &Manifest<Plan>, summary: &Summary) -> anyhow::R
             }),
         );
         markdown += &format!("\n![{name}]({file})\n");
+    }
+    for count in &plan.left_out {
+        let needed = count * DESCRIPTORS_EACH + DESCRIPTORS_MORE;
+        markdown += &format!(
+            "\nLeft out: {count} connections, for which this machine does not allow the {needed} file descriptors.\n"
+        );
     }
     dir.write(HTML, &page("Scaling", &markdown))?;
     dir.write(MARKDOWN, &markdown)?;
