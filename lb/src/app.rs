@@ -112,7 +112,7 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
         in_force.clone(),
     ));
     let rules = in_force.rules.clone();
-    let stage = watch::Sender::new(Stage::Running);
+    let (stage, is_accepting) = (watch::Sender::new(Stage::Running), watch::Sender::new(true));
     let upgrader = Arc::new(Upgrader {
         handle: handle.clone(),
         cluster: config.cluster.clone(),
@@ -121,6 +121,7 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
         sockets: sockets.clone(),
         lock: Mutex::new(memory.as_ref().map(Memory::lock).transpose()?),
         stage: stage.clone(),
+        is_accepting: is_accepting.subscribe(),
         is_busy: AtomicBool::new(false),
     });
     let admin =
@@ -167,7 +168,13 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
     let secure_port = secure_addr.map(|it| it.port());
     let front = Front::new(proxy, in_force.settings, connections, ledger, secure_port);
     let listeners = [(listener, addr)].into_iter().chain(secure).collect();
-    server.add_service(ProxyService::new(listeners, front, threads(&config), proxy_gate));
+    server.add_service(ProxyService::new(
+        listeners,
+        front,
+        threads(&config),
+        proxy_gate,
+        is_accepting,
+    ));
     server.add_service(AdminService {
         listener: Some(admin_listener),
         addr: admin_addr,

@@ -47,6 +47,9 @@ use crate::{
     supervisor::{AskError, Frozen, Handle},
 };
 
+/// How long the listeners may take to close once another process serves: far more than they do.
+const ACCEPTING_MAX: Duration = Duration::from_secs(1);
+
 /// One part in so many of the time that an upgrade has may pass until no change is under way.
 const SETTLING: u32 = 2;
 
@@ -106,6 +109,8 @@ pub(crate) struct Upgrader {
     /// That of the state file, until another process has it.
     pub(crate) lock: Mutex<Option<File>>,
     pub(crate) stage: watch::Sender<Stage>,
+    /// Whether this process takes new clients.
+    pub(crate) is_accepting: watch::Receiver<bool>,
     /// Stays so once another process has taken over.
     pub(crate) is_busy: AtomicBool,
 }
@@ -166,6 +171,7 @@ impl Upgrader {
                 frozen.leave();
                 // Should that process crash, the next one must not find it locked by this one.
                 *self.lock() = None;
+                self.accepts_no_more().await;
                 Ok(Upgraded { pid, version })
             }
             (outcome, frozen) => {
@@ -202,6 +208,13 @@ impl Upgrader {
         let legacy = &frozen.insert(self.handle.freeze(until).await?).legacy;
         successor.hand_over(legacy).await.map_err(failed)?;
         Ok(version)
+    }
+
+    /// Whoever connects after the answer is to meet the other process.
+    async fn accepts_no_more(&self) {
+        let mut is_accepting = self.is_accepting.clone();
+        // An error is an end, too, and the answer need not wait for one that does not come.
+        let _ = tokio::time::timeout(ACCEPTING_MAX, is_accepting.wait_for(|it| !it)).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<File>> {

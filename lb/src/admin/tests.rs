@@ -81,6 +81,7 @@ impl Api {
             sockets: Arc::default(),
             lock: Mutex::default(),
             stage: watch::Sender::new(Stage::Running),
+            is_accepting: watch::Sender::new(true).subscribe(),
             is_busy: AtomicBool::new(false),
         });
         let state = AdminState::new(handle, rules, reloader, upgrader, metrics, events);

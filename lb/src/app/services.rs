@@ -83,6 +83,8 @@ pub(super) struct ProxyService {
     inner: listening::Service<Front>,
     threads: usize,
     gate: Gate,
+    /// Told when it has ended.
+    is_accepting: watch::Sender<bool>,
 }
 
 /// Opens when this process has taken over from another; `None` where there is none.
@@ -102,6 +104,7 @@ impl ProxyService {
         front: Front,
         threads: usize,
         gate: Gate,
+        is_accepting: watch::Sender<bool>,
     ) -> Self {
         let mut inner = listening::Service::new("proxy".to_owned(), front);
         for (_, addr) in &listeners {
@@ -109,7 +112,7 @@ impl ProxyService {
             let unbuffered = L4BufferSettings::unbuffered();
             inner.add_listener(ListenerConfig::tcp(addr.to_string()).l4_buffer(unbuffered));
         }
-        Self { listeners, inner, threads, gate }
+        Self { listeners, inner, threads, gate, is_accepting }
     }
 }
 
@@ -131,6 +134,7 @@ impl Service for ProxyService {
             }
         }
         self.inner.start_service(fds, shutdown, listeners_per_fd).await;
+        self.is_accepting.send_replace(false);
     }
 
     fn name(&self) -> &str {
