@@ -12,7 +12,8 @@ flags=${RUSTFLAGS:-}
 
 profdata() {
     own=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
-    for tool in "$own" llvm-profdata-22 llvm-profdata-21 llvm-profdata-20 llvm-profdata-19 llvm-profdata; do
+    # Under its bare name it may be older, and not read what this compiler writes.
+    for tool in "$own" llvm-profdata-22 llvm-profdata-21 llvm-profdata-20 llvm-profdata-19; do
         if command -v "$tool" >/dev/null 2>&1; then
             echo "$tool"
             return
