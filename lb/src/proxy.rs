@@ -39,6 +39,7 @@ use pingora::{
     prelude::HttpPeer,
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
 };
+use tokio_rustls::TlsAcceptor;
 
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::fuzz::{fuzz_chunks, fuzz_head, fuzz_key};
@@ -51,8 +52,6 @@ use self::{
     key::KeyText,
     ledger::Entry,
 };
-use tokio_rustls::TlsAcceptor;
-
 use crate::{
     config::{ClientConfig, Config},
     descriptors,
@@ -72,7 +71,8 @@ pub(crate) struct Proxy {
     ids: Ids,
 }
 
-/// What a configuration says of requests. Each request keeps to those that it began with.
+/// What a configuration says of requests. Each request keeps to that which it began with, unless its pool is let go of
+/// before it has a replica.
 pub(crate) struct Settings {
     router: Router,
     client: ClientConfig,

@@ -37,6 +37,7 @@ use crate::{descriptors, metrics::Rejection};
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 const FAREWELL_BYTES_MAX: u64 = 1 << 20;
 
+const TOO_SLOW: Fault = Fault::new(408, Rejection::HeadTimeout, "The request head came too slowly");
 const TOO_MANY: Fault = Fault::new(503, Rejection::Connections, "Too many connections");
 
 /// Guards the proxy against what clients may send and how long they may take.

@@ -18,7 +18,7 @@ use pingora::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{Front, idle::Idle};
+use super::{Front, TOO_SLOW, idle::Idle};
 use crate::{
     config::ClientConfig,
     metrics::Rejection,
@@ -27,8 +27,6 @@ use crate::{
         guard::{Guard, Link},
     },
 };
-
-const TOO_SLOW: Fault = Fault::new(408, Rejection::HeadTimeout, "The request head came too slowly");
 
 /// Why no further head is read from a connection.
 enum Stop {

@@ -20,9 +20,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use super::TOO_SLOW;
 use crate::{
     config::ClientConfig,
-    metrics::Rejection,
     proxy::{
         framing::{Fault, Frames},
         passed::{Around, pass_on},
@@ -114,8 +114,6 @@ impl Watch {
         io::Error::new(io::ErrorKind::InvalidData, *self.seen.fault.get_or_init(|| fault))
     }
 }
-
-const TOO_SLOW: Fault = Fault::new(408, Rejection::HeadTimeout, "The request head came too slowly");
 
 impl AsyncRead for Secure {
     fn poll_read(
