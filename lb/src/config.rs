@@ -9,6 +9,7 @@ mod fault;
 mod forms;
 #[cfg(any(fuzzing, test))]
 mod fuzz;
+pub(crate) mod names;
 mod nearest;
 mod pool;
 mod reader;

@@ -103,6 +103,11 @@ pub(crate) trait Provider: Send + Sync {
         None
     }
 
+    /// Whether a replica can have this name beside `others`; else the rule that it breaks, in one line.
+    fn check_name(&self, _: &ReplicaName, _others: &[ReplicaName]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Starts replicas in another way from now on; those that run go on. `config` is of the same kind and speaks of
     /// the same engine.
     fn reconfigure(&self, config: &ProviderConfig);

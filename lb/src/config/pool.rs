@@ -6,7 +6,7 @@ use ringmaster_fleet::{Algorithm, Bound, Hashes, Host, Limits, Naming, Probing, 
 
 use super::{
     ATTEMPTS_MAX, EjectionConfig, HeartbeatConfig, HoldConfig, KeySource, PoolConfig,
-    ProviderConfig, UpstreamConfig, docker, forms, reader::Reader,
+    ProviderConfig, UpstreamConfig, docker, forms, names as rules, reader::Reader,
 };
 
 /// Replicas of a pool whose provider can run any number of them.
@@ -109,6 +109,18 @@ fn replicas(pool: &mut Reader<'_>, provider: &ProviderConfig) -> (usize, Vec<Hos
         format!("{} names are more than replicas ({replicas})", names.len())
     });
     rule_unique(pool, "names", names.iter().map(|host| &host.name));
+    for (at, host) in names.iter().enumerate() {
+        let checked = match provider {
+            ProviderConfig::Docker(_) => rules::container(&host.name),
+            ProviderConfig::Swarm(_) => {
+                rules::service(&host.name, names[..at].iter().map(|host| &host.name))
+            }
+            ProviderConfig::Process | ProviderConfig::Fixed(_) => Ok(()),
+        };
+        if let Err(rule) = checked {
+            pool.rule(false, &["names", "provider"], || rule);
+        }
+    }
     if let ProviderConfig::Fixed(fixed) = provider {
         pool.rule(replicas <= fixed.len(), &["replicas", "fixed"], || {
             format!("{replicas} is more than the addresses in fixed ({})", fixed.len())

@@ -22,7 +22,7 @@ use tracing::warn;
 use self::kept::{Kept, Key, exit_now};
 use super::{Ending, Found, Provider, Remembered, Spec, Started, failure, insist, order};
 use crate::{
-    config::{DockerConfig, ProviderConfig},
+    config::{DockerConfig, ProviderConfig, names},
     engine::{Container, Engine, Order},
 };
 
@@ -80,6 +80,10 @@ impl Docker {
 impl Provider for Docker {
     fn kind(&self) -> &'static str {
         "docker"
+    }
+
+    fn check_name(&self, name: &ReplicaName, _: &[ReplicaName]) -> Result<(), String> {
+        names::container(name)
     }
 
     fn reconfigure(&self, config: &ProviderConfig) {

@@ -29,7 +29,7 @@ use super::{
     AgreeError, Ending, Found, Provider, Remembered, Spec, Started, Wanted, failure, insist, order,
 };
 use crate::{
-    config::{DockerConfig, ProviderConfig},
+    config::{DockerConfig, ProviderConfig, names},
     engine::{EngineError, Local, Order, Service, Stage, Task},
 };
 
@@ -164,6 +164,10 @@ impl Swarm {
 impl Provider for Swarm {
     fn kind(&self) -> &'static str {
         "swarm"
+    }
+
+    fn check_name(&self, name: &ReplicaName, others: &[ReplicaName]) -> Result<(), String> {
+        names::service(name, others)
     }
 
     /// What services are made from is one for all balancers, and read at the start only.

@@ -281,6 +281,15 @@ async fn what_is_not_wanted_is_removed_and_what_is_not_ours_is_named_and_let_alo
         lab.id
     );
     assert!(answer.body.contains(&expected), "{}", answer.body);
+    // Names that no service can have, or none beside the one that is there.
+    for (name, rule) in [
+        (lab.name("a.b"), "the name of a Swarm service consists of letters, digits, '_' and '-'"),
+        (lab.name(1).to_uppercase(), "a Swarm does not tell it from"),
+    ] {
+        let answer = change(&a, "/add", json!({"n": 1, "hostnames": [name]})).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert!(answer.body.contains(rule), "{}", answer.body);
+    }
     swarm.until_each_runs_once(&[lab.name(1)]).await;
     assert_eq!(docker(&["service", "inspect", "--format", "{{.ID}}", &theirs]), id);
     a.stop().await;

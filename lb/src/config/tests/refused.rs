@@ -327,6 +327,18 @@ const REFUSED: &[(&str, &str)] = &[
     // Relations.
     ("pools: {a: {docker: {image: b}}}", "pools.a.docker: only for providers docker and swarm"),
     ("pools: {a: {provider: docker}}", "pools.a.docker.image: missing; provider docker needs one"),
+    (
+        "pools: {a: {provider: docker, docker: {image: b}, names: [ab, 'A:80']}}",
+        "pools.a.names: bad name \"A\": the name of a container has at least 2 characters",
+    ),
+    (
+        "pools: {a: {provider: swarm, docker: {image: b}, names: [a.b]}}",
+        "pools.a.names: bad name \"a.b\": the name of a Swarm service consists of letters, digits, '_' and '-', the last a letter or digit",
+    ),
+    (
+        "pools: {a: {provider: swarm, docker: {image: b}, names: [ab, AB]}}",
+        "pools.a.names: bad name \"AB\": a Swarm does not tell it from \"ab\", as case does not matter there",
+    ),
     ("pools: {a: {provider: swarm}}", "pools.a.docker.image: missing; provider swarm needs one"),
     (
         "pools: {a: {provider: swarm, docker: {image: b, spawner: /c}}}",

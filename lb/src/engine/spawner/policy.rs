@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use ringmaster_fleet::ReplicaName;
 
-use crate::engine::{ContainerLimits, Order, wire::Request};
+use crate::{
+    config::names,
+    engine::{ContainerLimits, Order, wire::Request},
+};
 
 /// The longest that a container may take to end when it is asked to: the longest that a configuration can say.
 const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -75,7 +78,7 @@ impl Policy {
     }
 
     fn check_order(&self, order: &Order) -> Result<(), String> {
-        check_name(&order.name)?;
+        names::container(&check_name(&order.name)?)?;
         check_name(&order.pool)?;
         check_listed("image", &order.image, &self.images)?;
         check_listed("network", &order.network, &self.networks)?;
@@ -103,8 +106,8 @@ impl Policy {
 }
 
 /// Also keeps out of the engine's URLs what means something there.
-fn check_name(name: &str) -> Result<(), String> {
-    ReplicaName::parse(name).map(drop).map_err(|error| error.to_string())
+fn check_name(name: &str) -> Result<ReplicaName, String> {
+    ReplicaName::parse(name).map_err(|error| error.to_string())
 }
 
 fn check_listed(what: &str, asked: &str, allowed: &BTreeSet<String>) -> Result<(), String> {
@@ -153,6 +156,7 @@ mod tests {
             (|it| it.image = "i:1 ".into(), "image \"i:1 \" is not allowed; allowed are: i:1, j"),
             (|it| it.network = "host".into(), "network \"host\" is not allowed; allowed are: net1"),
             (|it| it.name = "../x".into(), "bad name \"../x\": 1 to 63 characters"),
+            (|it| it.name = "A".into(), "bad name \"A\": the name of a container has at least 2"),
             (|it| it.pool = String::new(), "bad name \"\": 1 to 63 characters"),
             (|it| it.port = 0, "port is 0; allowed are 1 to 65535"),
             (|it| it.limits.memory_bytes = 0, "memory_bytes is 0; allowed are 1 to 1000"),

@@ -136,7 +136,14 @@ impl Keeper {
             }
             hosts.extend(idle.into_iter().take(missing));
         }
-        Ok(self.fleet.admit(n, &hosts)?)
+        let admitted = self.fleet.admit(n, &hosts)?;
+        let admitted_names = admitted.iter().map(|host| host.name.clone());
+        let there = self.fleet.replicas().map(|replica| replica.name().clone());
+        let names: Vec<ReplicaName> = admitted_names.chain(there).collect();
+        for host in &admitted {
+            self.provider.check_name(&host.name, &names).map_err(AskError::Refused)?;
+        }
+        Ok(admitted)
     }
 }
 

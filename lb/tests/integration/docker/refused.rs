@@ -126,6 +126,35 @@ async fn a_container_of_somebody_else_is_named_and_not_touched() {
     balancer.stop().await;
 }
 
+#[tokio::test]
+async fn a_name_that_no_container_can_have_is_refused_at_once() {
+    const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+    let Some(lab) = Lab::open() else { return };
+    let pool = format!("replicas: 1, names: {:?}", lab.names(1));
+    let balancer = Balancer::start(&lab.config(&pool, &lab.image())).await;
+    let rule = "bad name \"A\": the name of a container has at least 2 characters";
+    for (path, body) in [
+        ("/add", json!({"n": 1, "hostnames": ["A"]})),
+        ("/add", json!({"n": 2, "hostnames": [lab.name("2"), "A:5000"]})),
+        ("/api/v1/pools/default/replicas", json!({"n": 1, "names": ["A"]})),
+    ] {
+        let answer = http::send(balancer.admin, "POST", path, JSON, &body.to_string()).await;
+        assert_eq!(answer.status, 400, "{path}: {}", answer.body);
+        let body: serde_json::Value = answer.json();
+        let message = if path == "/add" { &body["message"] } else { &body["error"]["message"] };
+        let told = message.as_str().unwrap();
+        assert_eq!(told.strip_prefix("<Error> ").unwrap_or(told), rule, "{path}");
+    }
+    assert_eq!(lab.containers(), lab.names(1), "nothing was started");
+    balancer.stop().await;
+
+    let config = config_file(&lab.config("replicas: 1, names: ['A:80']", &lab.image()));
+    let check = ringmaster().args(["check", "-c"]).arg(config.path()).output().await.unwrap();
+    assert_eq!(check.status.code(), Some(2));
+    let text = String::from_utf8(check.stderr).unwrap();
+    assert!(text.contains(&format!("pools.default.names: {rule}")), "{text}");
+}
+
 async fn add(balancer: &Balancer, name: &str) -> Answer {
     let body = json!({"n": 1, "hostnames": [name]}).to_string();
     http::send(balancer.proxy, "POST", "/add", &[], &body).await
