@@ -1,7 +1,8 @@
 //! The engine on this machine, or wherever `DOCKER_HOST` says: the five verbs as calls of Docker's API.
 //!
-//! Invariants: every call has a deadline of its own, so an engine that hangs never holds a caller; and only
-//! containers with the labels of the cluster are changed, by their id, so that one which takes over a name is safe.
+//! Invariants: every call has a deadline of its own, so an engine that hangs never holds a caller. Containers are found
+//! by the labels of their cluster and changed by their id, never by their name: anybody can rename a container, or give
+//! the name of a replica to another one.
 
 mod address;
 mod body;
@@ -20,7 +21,7 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bollard::{
     Docker,
-    models::ContainerInspectResponse,
+    models::{ContainerInspectResponse, ContainerSummary},
     query_parameters::{
         CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
     },
@@ -109,34 +110,106 @@ impl Local {
         or_absent(self.call(docker.inspect_container(id, None)).await)
     }
 
+    /// The containers that match every filter, running or not.
+    async fn list(
+        &self,
+        docker: &Docker,
+        filters: impl IntoIterator<Item = (&str, Vec<String>)>,
+    ) -> Result<Vec<ContainerSummary>, Fault> {
+        let filters = filters.into_iter().map(|(key, values)| (key.to_owned(), values));
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(filters.collect()),
+            ..Default::default()
+        };
+        self.call(docker.list_containers(Some(options))).await
+    }
+
+    /// The containers of a replica, whatever they are called by now.
+    async fn of_replica(
+        &self,
+        docker: &Docker,
+        cluster: &str,
+        name: &str,
+    ) -> Result<Vec<Container>, Fault> {
+        let listed = self.list(docker, [("label", labels::of_replica(cluster, name))]).await?;
+        Ok(listed.iter().filter_map(|it| labels::of_listed(cluster, it)).collect())
+    }
+
+    /// The container that is called `name`, whoever made it. Asking for it directly would also find one whose id
+    /// begins like that.
+    async fn called(&self, docker: &Docker, name: &str) -> Result<Option<ContainerSummary>, Fault> {
+        let pattern = format!("^/?{}$", name.replace('.', "\\."));
+        let mut listed = self.list(docker, [("name", vec![pattern])]).await?;
+        let is_called = |it: &ContainerSummary| {
+            it.names.iter().flatten().any(|it| it.strip_prefix('/').unwrap_or(it) == name)
+        };
+        listed.retain(is_called);
+        Ok(listed.pop())
+    }
+
     /// Makes room for `order`. Answers the container if it is there already, as ordered.
-    async fn claim(
+    async fn make_room(
         &self,
         docker: &Docker,
         order: &Order,
     ) -> Result<Option<Container>, EngineError> {
-        let Some(found) = self.look(docker, &order.name).await? else { return Ok(None) };
-        let Some(ours) = labels::of_inspected(&order.cluster, &found) else {
-            return Err(fault::foreign(&order.name, &found));
-        };
-        if ours.pool != order.pool {
-            return Err(EngineError::Refused(format!(
-                "the name {} is held by a replica of pool {}: pools of one cluster need different names",
-                order.name, ours.pool
-            )));
+        let mut as_ordered = None;
+        for ours in self.of_replica(docker, &order.cluster, &order.name).await? {
+            if ours.pool != order.pool {
+                return Err(EngineError::Refused(format!(
+                    "the name {} is held by a replica of pool {}: pools of one cluster need different names",
+                    order.name, ours.pool
+                )));
+            }
+            if ours.running && ours.incarnation > order.incarnation {
+                return Err(EngineError::Refused(format!(
+                    "{} runs as incarnation {}, later than {}: is another balancer keeping cluster {}?",
+                    order.name, ours.incarnation, order.incarnation, order.cluster
+                )));
+            }
+            let is_ordered =
+                ours.incarnation == order.incarnation && ours.spec_hash == order.hash();
+            if ours.running && is_ordered {
+                as_ordered = Some(ours);
+            } else {
+                self.remove(docker, &ours.id).await?;
+            }
         }
-        if ours.running && ours.incarnation > order.incarnation {
-            return Err(EngineError::Refused(format!(
-                "{} runs as incarnation {}, later than {}: is another balancer keeping cluster {}?",
-                order.name, ours.incarnation, order.incarnation, order.cluster
-            )));
+        if as_ordered.is_none()
+            && let Some(holder) = self.called(docker, &order.name).await?
+        {
+            return Err(fault::foreign(&order.cluster, &order.name, &holder));
         }
-        let is_ordered = ours.incarnation == order.incarnation && ours.spec_hash == order.hash();
-        if ours.running && is_ordered {
-            return Ok(Some(ours));
+        Ok(as_ordered)
+    }
+
+    /// Ends and removes the container with this id; how it ended.
+    async fn end(
+        &self,
+        docker: &Docker,
+        id: &str,
+        grace: Option<Duration>,
+    ) -> Result<End, EngineError> {
+        match grace {
+            Some(grace) => {
+                // The engine counts whole seconds.
+                let seconds = grace.as_millis().div_ceil(1_000);
+                let options =
+                    StopContainerOptions { t: i32::try_from(seconds).ok(), ..Default::default() };
+                let stopped = docker.stop_container(id, Some(options));
+                or_absent(self.call_within(grace + CALL_TIMEOUT, stopped).await)?;
+            }
+            None => match self.call(docker.kill_container(id, None)).await {
+                // It has ended by itself, or never ran.
+                Err(Fault::Answered { status: 409, .. }) => {}
+                killed => drop(or_absent(killed)?),
+            },
         }
-        self.remove(docker, &ours.id).await?;
-        Ok(None)
+        // Once it is removed nobody knows.
+        let end = self.end_of(docker, id, &HashMap::new()).await;
+        self.remove(docker, id).await?;
+        Ok(end)
     }
 
     /// Kills and removes; returns when it is gone.
@@ -168,7 +241,7 @@ impl Local {
 impl Engine for Local {
     async fn ensure(&self, order: &Order) -> Result<Container, EngineError> {
         let docker = self.docker().await?;
-        if let Some(container) = self.claim(&docker, order).await? {
+        if let Some(container) = self.make_room(&docker, order).await? {
             return Ok(container);
         }
         self.ensure_network(&docker, &order.cluster, &order.network).await?;
@@ -204,41 +277,18 @@ impl Engine for Local {
         grace: Option<Duration>,
     ) -> Result<Option<End>, EngineError> {
         let docker = self.docker().await?;
-        let Some(found) = self.look(&docker, name).await? else { return Ok(None) };
-        let ours = labels::of_inspected(cluster, &found);
-        let Some(Container { id, .. }) = ours.filter(|it| it.incarnation == incarnation) else {
-            return Ok(None);
-        };
-        match grace {
-            Some(grace) => {
-                // The engine counts whole seconds.
-                let seconds = grace.as_millis().div_ceil(1_000);
-                let options =
-                    StopContainerOptions { t: i32::try_from(seconds).ok(), ..Default::default() };
-                let stopped = docker.stop_container(&id, Some(options));
-                or_absent(self.call_within(grace + CALL_TIMEOUT, stopped).await)?;
+        let mut end = None;
+        for ours in self.of_replica(&docker, cluster, name).await? {
+            if ours.incarnation == incarnation {
+                end = Some(self.end(&docker, &ours.id, grace).await?);
             }
-            None => match self.call(docker.kill_container(&id, None)).await {
-                // It has ended by itself, or never ran.
-                Err(Fault::Answered { status: 409, .. }) => {}
-                killed => drop(or_absent(killed)?),
-            },
         }
-        // Once it is removed nobody knows.
-        let end = self.end_of(&docker, &id, &HashMap::new()).await;
-        self.remove(&docker, &id).await?;
-        Ok(Some(end))
+        Ok(end)
     }
 
     async fn inspect(&self, cluster: &str) -> Result<Vec<Container>, EngineError> {
         let docker = self.docker().await?;
-        let filters = [("label".to_owned(), vec![labels::filter(cluster)])];
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(filters.into()),
-            ..Default::default()
-        };
-        let listed = self.call(docker.list_containers(Some(options))).await?;
+        let listed = self.list(&docker, [("label", vec![labels::filter(cluster)])]).await?;
         Ok(listed.iter().filter_map(|it| labels::of_listed(cluster, it)).collect())
     }
 
@@ -249,9 +299,9 @@ impl Engine for Local {
         lines: usize,
     ) -> Result<Vec<String>, EngineError> {
         let docker = self.docker().await?;
-        let found = self.look(&docker, name).await?;
-        match found.filter(|it| labels::of_inspected(cluster, it).is_some()) {
-            Some(_) => Ok(self.tail(&docker, name, lines).await?),
+        let ours = self.of_replica(&docker, cluster, name).await?;
+        match ours.iter().max_by_key(|it| it.incarnation) {
+            Some(latest) => Ok(self.tail(&docker, &latest.id, lines).await?),
             None => Ok(Vec::new()),
         }
     }

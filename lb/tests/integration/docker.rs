@@ -7,4 +7,5 @@ mod faults;
 mod life;
 mod recovery;
 mod refused;
+mod renames;
 mod tls;

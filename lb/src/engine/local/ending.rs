@@ -31,8 +31,10 @@ impl Local {
         attributes: &HashMap<String, String>,
     ) -> End {
         let inspected = docker.inspect_container(id, None);
+        let inspected = self.call_within(DETAILS_TIMEOUT, inspected);
+        let (inspected, log) = tokio::join!(inspected, self.tail(docker, id, LINES_MAX));
         // It may have been removed already, or the engine ends with it: the event's own code is what is left.
-        let inspected = self.call_within(DETAILS_TIMEOUT, inspected).await.ok();
+        let inspected = inspected.ok();
         let state = inspected.as_ref().and_then(|it| it.state.as_ref());
         let told = attributes.get("exitCode").and_then(|it| it.parse().ok());
         let code = told.or(state.and_then(|it| it.exit_code));
@@ -40,11 +42,8 @@ impl Local {
             let host = inspected.as_ref().and_then(|it| it.host_config.as_ref());
             host.and_then(|it| it.memory).unwrap_or(0) / MIB
         });
-        let log = match inspected {
-            Some(_) => self.tail(docker, id, LINES_MAX).await.unwrap_or_default(),
-            None => Vec::new(),
-        };
-        End { code: code.and_then(|it| i32::try_from(it).ok()), reason: reason(code, limit), log }
+        let code_as_told = code.and_then(|it| i32::try_from(it).ok());
+        End { code: code_as_told, reason: reason(code, limit), log: log.unwrap_or_default() }
     }
 
     /// The last lines of a container's output.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, error::Error, io, time::Duration};
 
 use bollard::{
     errors::Error as DockerError,
-    models::{ContainerInspectResponse, Service},
+    models::{ContainerSummary, Service},
 };
 
 use super::{address::Address, labels};
@@ -115,12 +115,21 @@ pub(super) fn no_image(image: &str) -> EngineError {
     ))
 }
 
-/// The name is held by a container that we may not touch.
-pub(super) fn foreign(name: &str, found: &ContainerInspectResponse) -> EngineError {
-    let config = found.config.as_ref();
-    let image = config.and_then(|it| it.image.as_deref());
-    let labels = config.and_then(|it| it.labels.as_ref());
-    held(name, "container", labels, found.id.as_deref(), image)
+/// The name is held by a container that we may not touch, or one of the cluster that has another name by its labels.
+pub(super) fn foreign(cluster: &str, name: &str, found: &ContainerSummary) -> EngineError {
+    match labels::of_listed(cluster, found) {
+        Some(ours) => EngineError::Refused(format!(
+            "the name {name} is held by the container of replica {}, which was renamed: \
+             `docker rename {} {}`, or use another name",
+            ours.name,
+            short(&ours.id),
+            ours.name
+        )),
+        None => {
+            let (id, image) = (found.id.as_deref(), found.image.as_deref());
+            held(name, "container", found.labels.as_ref(), id, image)
+        }
+    }
 }
 
 /// The name is held by a service that we may not touch.
@@ -142,12 +151,17 @@ fn held(
         Some(cluster) => format!("cluster {cluster}"),
         None => "somebody else".to_owned(),
     };
-    let id: String = id.unwrap_or_default().chars().take(12).collect();
     EngineError::Refused(format!(
-        "the name {name} is held by a {what} of {owner} ({id}, image {}): \
+        "the name {name} is held by a {what} of {owner} ({}, image {}): \
          remove or rename that one, or use another name",
+        short(id.unwrap_or_default()),
         image.unwrap_or("unknown")
     ))
+}
+
+/// As much of an id as people need.
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
 }
 
 /// What may help with a connection over TLS that broke off.

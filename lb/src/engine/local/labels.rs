@@ -62,6 +62,11 @@ pub(super) fn filter(cluster: &str) -> String {
     format!("{CLUSTER}={cluster}")
 }
 
+/// Selects the containers of one replica in a filter of the engine.
+pub(super) fn of_replica(cluster: &str, name: &str) -> Vec<String> {
+    vec![filter(cluster), format!("{NAME}={name}")]
+}
+
 /// Which replica it is, if it is one of the cluster.
 pub(super) fn replica(cluster: &str, labels: &Labels) -> Option<(String, u64)> {
     let ours = labels.get(CLUSTER).is_some_and(|it| it == cluster);

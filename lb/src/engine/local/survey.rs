@@ -44,11 +44,10 @@ impl Local {
     /// Fails if a container holds the name that is not ours to touch.
     async fn holder(&self, cluster: &str, name: &str) -> Result<(), EngineError> {
         let docker = self.docker().await?;
-        match self.look(&docker, name).await? {
-            Some(found) if labels::of_inspected(cluster, &found).is_none() => {
-                Err(fault::foreign(name, &found))
-            }
-            Some(_) | None => Ok(()),
+        let Some(found) = self.called(&docker, name).await? else { return Ok(()) };
+        match labels::of_listed(cluster, &found) {
+            Some(ours) if ours.name == name => Ok(()),
+            Some(_) | None => Err(fault::foreign(cluster, name, &found)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! of every end, of those that were removed meanwhile by comparing lists. Ends may be told twice.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::pin,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,9 +12,9 @@ use std::{
 use bollard::{
     Docker,
     models::{ContainerSummaryStateEnum, EventMessage},
-    query_parameters::{EventsOptions, ListContainersOptions},
+    query_parameters::EventsOptions,
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -31,6 +31,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Events are asked for from this long ago: what happens between the list and the stream is in both, even if the
 /// engine's clock is not quite ours.
 const OVERLAP: Duration = Duration::from_secs(2);
+
+/// Ends whose details are asked for at a time; the engine keeps further ones.
+const ENDS_MAX: usize = 16;
 
 impl Local {
     /// Reports what happens, over interruptions, until nobody listens.
@@ -69,33 +72,47 @@ impl Local {
             return Ok(());
         }
         let mut events = pin!(docker.events(Some(options(cluster, since))));
-        while let Some(event) = events.next().await {
-            let event = event.map_err(|error| Fault::new(&self.address, error))?;
-            if let Some(happening) = self.translate(&docker, cluster, event).await
-                && happenings.send(happening).await.is_err()
-            {
-                return Ok(());
+        // The engine is asked for the details of one end while it tells of the next ones: under load each takes a while.
+        let mut ends = FuturesUnordered::new();
+        let mut ending = HashSet::new();
+        loop {
+            tokio::select! {
+                Some(happening) = ends.next() => {
+                    if let Happening::Ended { id, .. } = &happening {
+                        ending.remove(id);
+                    }
+                    if happenings.send(happening).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                event = events.next(), if ends.len() < ENDS_MAX => match event {
+                    Some(Ok(event)) => {
+                        let Some(news) = translate(cluster, event) else { continue };
+                        // Of its removal there is nothing to tell but that it ended, which is being found out.
+                        if ending.insert(news.id.clone()) {
+                            ends.push(self.happening(&docker, news));
+                        }
+                    }
+                    Some(Err(error)) => return Err(Fault::new(&self.address, error)),
+                    None => {
+                        return Err(Fault::Unreachable(format!(
+                            "the engine at {} has closed the stream",
+                            self.address.host
+                        )));
+                    }
+                },
             }
         }
-        Err(Fault::Unreachable(format!(
-            "the engine at {} has closed the stream",
-            self.address.host
-        )))
     }
 
     /// The ends of the containers that are there, but run no more.
     async fn ended(&self, docker: &Docker, cluster: &str) -> Result<Vec<Happening>, Fault> {
         let states = [ContainerSummaryStateEnum::EXITED, ContainerSummaryStateEnum::DEAD];
         let filters = [
-            ("label".to_owned(), vec![labels::filter(cluster)]),
-            ("status".to_owned(), states.map(|it| it.to_string()).to_vec()),
+            ("label", vec![labels::filter(cluster)]),
+            ("status", states.map(|it| it.to_string()).to_vec()),
         ];
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(filters.into()),
-            ..Default::default()
-        };
-        let listed = self.call(docker.list_containers(Some(options))).await?;
+        let listed = self.list(docker, filters).await?;
         let mut ended = Vec::new();
         for it in listed {
             let replica = it.labels.as_ref().and_then(|it| labels::replica(cluster, it));
@@ -107,32 +124,39 @@ impl Local {
         Ok(ended)
     }
 
-    async fn translate(
-        &self,
-        docker: &Docker,
-        cluster: &str,
-        event: EventMessage,
-    ) -> Option<Happening> {
-        let actor = event.actor?;
-        let (id, attributes) = (actor.id?, actor.attributes?);
-        let (name, incarnation) = labels::replica(cluster, &attributes)?;
-        match event.action?.as_str() {
-            "die" => {
-                let end = self.end_of(docker, &id, &attributes).await;
-                Some(Happening::Ended { name, incarnation, id, end })
-            }
-            // After "die" unless the container never ran.
-            "destroy" => {
-                let end = End { code: None, reason: "removed".to_owned(), log: Vec::new() };
-                Some(Happening::Ended { name, incarnation, id, end })
-            }
-            action => {
-                // Told, not acted upon: heartbeats decide about health.
-                info!(replica = name, incarnation, action, "The engine tells of a container");
-                None
-            }
-        }
+    async fn happening(&self, docker: &Docker, news: News) -> Happening {
+        let News { name, incarnation, id, attributes } = news;
+        let end = match attributes {
+            Some(attributes) => self.end_of(docker, &id, &attributes).await,
+            None => End { code: None, reason: "removed".to_owned(), log: Vec::new() },
+        };
+        Happening::Ended { name, incarnation, id, end }
     }
+}
+
+/// A container of the cluster has ended.
+struct News {
+    name: String,
+    incarnation: u64,
+    id: String,
+    /// Of the event; `None` for a removal, which follows an end unless the container never ran.
+    attributes: Option<HashMap<String, String>>,
+}
+
+fn translate(cluster: &str, event: EventMessage) -> Option<News> {
+    let actor = event.actor?;
+    let (id, attributes) = (actor.id?, actor.attributes?);
+    let (name, incarnation) = labels::replica(cluster, &attributes)?;
+    let attributes = match event.action?.as_str() {
+        "die" => Some(attributes),
+        "destroy" => None,
+        action => {
+            // Told, not acted upon: heartbeats decide about health.
+            info!(replica = name, incarnation, action, "The engine tells of a container");
+            return None;
+        }
+    };
+    Some(News { name, incarnation, id, attributes })
 }
 
 fn options(cluster: &str, since: SystemTime) -> EventsOptions {

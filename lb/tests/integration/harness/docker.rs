@@ -16,13 +16,14 @@ use std::{
 use serde_json::Value;
 
 /// The tests that need an engine, for counting those that were not run.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     include_str!("../docker/adoption.rs"),
     include_str!("../docker/doctor.rs"),
     include_str!("../docker/engine.rs"),
     include_str!("../docker/faults.rs"),
     include_str!("../docker/life.rs"),
     include_str!("../docker/refused.rs"),
+    include_str!("../docker/renames.rs"),
     include_str!("../docker/tls.rs"),
     include_str!("../spawner/life.rs"),
     include_str!("../spawner/refused.rs"),
