@@ -11,7 +11,7 @@ ifneq ($(NATIVE),)
 export RUSTFLAGS := $(RUSTFLAGS) -C target-cpu=native
 endif
 
-.PHONY: help setup run build pgo test verify fix fuzz bench chaos soak microbench schemathesis sbom auditable images up down logs restart
+.PHONY: help setup run build pgo test verify fix fuzz bench chaos soak microbench schemathesis sbom auditable images up down logs restart reload
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,3 +90,6 @@ logs: ## Follows the containers' logs.
 
 restart: ## Restarts the containers.
 	@scripts/compose.sh restart
+
+reload: ## Has the balancer in its container read docker/config/ringmaster.yaml again.
+	@scripts/compose.sh reload

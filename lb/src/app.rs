@@ -12,7 +12,6 @@ use std::{
     env,
     io::Write,
     net::{SocketAddr, TcpListener},
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::AtomicBool,
@@ -41,7 +40,7 @@ use self::{
 use crate::{
     admin::{self, Access, AdminState, ListenerLimits, OpenConnections, Rules},
     banner::{self, Addresses},
-    config::{ATTEMPTS_MAX, Config, Loaded},
+    config::{ATTEMPTS_MAX, Config, Loaded, Source},
     descriptors, events, listen,
     metrics::Metrics,
     privileges,
@@ -63,7 +62,7 @@ const NEWS_MAX: usize = 1024;
 const OVERTIME: Duration = Duration::from_secs(3);
 
 /// Runs the balancer until it is told to end, and has.
-pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn run(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let began = Instant::now();
     let Loaded { config, effective, .. } = loaded.clone();
     let program = env::current_exe().context("finding this program's own file")?;
@@ -104,13 +103,8 @@ pub(crate) fn run(loaded: Loaded, path: Option<&Path>) -> anyhow::Result<()> {
     let connections = Connections::default();
     let ledger = Ledger::new(metrics.requests(), access_log.clone());
     let render = render(metrics.clone(), in_force.pools.clone(), connections.clone());
-    let reloader = Arc::new(Reloader::new(
-        path.map(Path::to_owned),
-        loaded,
-        handle.clone(),
-        metrics,
-        in_force.clone(),
-    ));
+    let reloader =
+        Arc::new(Reloader::new(source, loaded, handle.clone(), metrics, in_force.clone()));
     let rules = in_force.rules.clone();
     let (stage, is_accepting) = (watch::Sender::new(Stage::Running), watch::Sender::new(true));
     let upgrader = Arc::new(Upgrader {

@@ -17,6 +17,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use ipnet::IpNet;
 use ringmaster_server::ServerArgs;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
@@ -26,7 +27,7 @@ use tracing_subscriber::{
 use self::{client::ClientError, healthcheck::HealthcheckArgs};
 use crate::{
     app,
-    config::{Config, ConfigError, Loaded},
+    config::{Config, ConfigError, Source},
     privileges, tls,
 };
 
@@ -71,6 +72,10 @@ struct UpArgs {
     /// The configuration; without one, three replicas behind port 5000.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A network, ADDRESS/BITS, that may call the operators' endpoints without a token, beside those in `admin.trust`.
+    /// Can be given several times.
+    #[arg(long, value_name = "NETWORK")]
+    trust: Vec<IpNet>,
 }
 
 /// Why the command did not do what it was asked.
@@ -122,7 +127,7 @@ impl From<ClientError> for Failure {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     privileges::renounce_new()?;
     match args.command.unwrap_or(Command::Up(args.up)) {
-        Command::Up(args) => up(args.config.as_deref()),
+        Command::Up(args) => up(&args),
         Command::Check { config } => check(&config),
         Command::Healthcheck(args) => Ok(healthcheck::run(&args)?),
         Command::Replica(args) => Ok(block_on(ringmaster_server::serve(args))??),
@@ -135,10 +140,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn up(path: Option<&Path>) -> Result<(), Failure> {
-    let loaded = Loaded::read(path)?;
+fn up(UpArgs { config, trust }: &UpArgs) -> Result<(), Failure> {
+    let source = Source { path: config.clone(), trust: trust.clone() };
+    let loaded = source.read()?;
     log();
-    Ok(app::run(loaded, path)?)
+    Ok(app::run(loaded, source)?)
 }
 
 /// Logs to standard error.

@@ -296,6 +296,28 @@ pub(crate) struct Loaded {
     pub(crate) written: Option<SystemTime>,
 }
 
+/// Where the configuration comes from, at the start and at each reload.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    /// Without a file, the defaults hold.
+    pub(crate) path: Option<PathBuf>,
+    /// What the command line adds to `admin.trust`.
+    pub(crate) trust: Vec<IpNet>,
+}
+
+impl Source {
+    /// Reads it as it is now.
+    pub(crate) fn read(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = Loaded::read(self.path.as_deref())?;
+        loaded.config.admin.trust.extend(&self.trust);
+        let shown = loaded.effective.pointer_mut("/admin/trust");
+        if let Some(shown) = shown.and_then(serde_json::Value::as_array_mut) {
+            shown.extend(self.trust.iter().map(|it| it.to_string().into()));
+        }
+        Ok(loaded)
+    }
+}
+
 impl Loaded {
     /// Reads a file; without one, the defaults.
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, ConfigError> {

@@ -10,7 +10,7 @@
 //! Invariants: one reload at a time; requests see a pool's settings before it is let go of, and never those of two
 //! configurations.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{Access, AccessError, Rules},
-    config::{Config, ConfigError, Loaded, written},
+    config::{Config, ConfigError, Loaded, Source, written},
     events::Reloaded,
     metrics::{Metrics, REFUSED, RELOADED},
     proxy::Settings,
@@ -76,7 +76,7 @@ pub(crate) enum ReloadError {
 
 /// Puts configurations in place.
 pub(crate) struct Reloader {
-    path: Option<PathBuf>,
+    source: Source,
     handle: Handle,
     metrics: Arc<Metrics>,
     in_force: InForce,
@@ -86,16 +86,16 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// `current` was read from `path`.
+    /// `current` was read from `source`.
     pub(crate) fn new(
-        path: Option<PathBuf>,
+        source: Source,
         current: Loaded,
         handle: Handle,
         metrics: Arc<Metrics>,
         in_force: InForce,
     ) -> Self {
         let seen = Mutex::new(current.written);
-        Self { path, handle, metrics, in_force, current: Mutex::new(current), seen }
+        Self { source, handle, metrics, in_force, current: Mutex::new(current), seen }
     }
 
     /// Reads the file again, and puts in place what it says; with `dry_run` only tells what that would change.
@@ -121,9 +121,9 @@ impl Reloader {
         current: &mut Loaded,
         dry_run: bool,
     ) -> Result<Reloaded, ReloadError> {
-        let path = self.path.as_deref().ok_or(ReloadError::NoFile)?;
+        let path = self.source.path.as_deref().ok_or(ReloadError::NoFile)?;
         *self.seen.lock().await = written(path);
-        let next = Loaded::read(Some(path))?;
+        let next = self.source.read()?;
         let changed = current.differences(&next);
         let effective = next.effective.clone();
         let (config, needs_restart) = current.config.successor(next.config);
@@ -157,7 +157,7 @@ impl Reloader {
 
     /// Whether the file was written since it was read; not while it is missing, as an editor may be replacing it.
     pub(crate) async fn is_outdated(&self) -> bool {
-        let Some(written) = self.path.as_deref().and_then(written) else { return false };
+        let Some(written) = self.source.path.as_deref().and_then(written) else { return false };
         *self.seen.lock().await != Some(written)
     }
 }

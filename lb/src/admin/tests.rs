@@ -11,7 +11,7 @@ mod v1;
 use self::contract::CONTRACT;
 use super::*;
 use crate::{
-    config::{Config, Loaded},
+    config::{Config, Loaded, Source},
     metrics::Metrics,
     reload::{InForce, Reloader},
     upgrade::Stage,
@@ -71,7 +71,8 @@ impl Api {
         let in_force = InForce::new(&routed, None, rules, Vec::new());
         let all_metrics = Arc::new(Metrics::new().unwrap());
         let rules = in_force.rules.clone();
-        let reloader = Reloader::new(path, loaded, handle.clone(), all_metrics, in_force);
+        let source = Source { path, ..Source::default() };
+        let reloader = Reloader::new(source, loaded, handle.clone(), all_metrics, in_force);
         let (reloader, metrics) = (Arc::new(reloader), Arc::new(metrics));
         let upgrader = Arc::new(Upgrader {
             handle: handle.clone(),
