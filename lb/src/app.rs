@@ -18,7 +18,7 @@ use std::{
         mpsc::{self as blocking, RecvTimeoutError},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, bail};
@@ -38,10 +38,12 @@ use self::{
     state::remember,
 };
 use crate::{
-    admin::{self, Access, AdminState, ListenerLimits, OpenConnections, Rules},
+    admin::{self, Access, AdminState, ListenerLimits, OpenConnections, Rules, rfc3339},
     banner::{self, Addresses},
     config::{ATTEMPTS_MAX, Config, Loaded, Source},
-    descriptors, events, listen,
+    descriptors,
+    engine::{Holds, Origin},
+    events, listen,
     metrics::Metrics,
     privileges,
     proxy::{AccessLog, Connections, Front, Ledger, Proxy},
@@ -62,7 +64,9 @@ const NEWS_MAX: usize = 1024;
 const OVERTIME: Duration = Duration::from_secs(3);
 
 /// Runs the balancer until it is told to end, and has.
-pub(crate) fn run(loaded: Loaded, source: Source) -> anyhow::Result<()> {
+///
+/// With `take_over`, a cluster that another balancer holds is taken from it.
+pub(crate) fn run(loaded: Loaded, source: Source, take_over: bool) -> anyhow::Result<()> {
     let began = Instant::now();
     let Loaded { config, effective, .. } = loaded.clone();
     let program = env::current_exe().context("finding this program's own file")?;
@@ -79,6 +83,19 @@ pub(crate) fn run(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let tls = tls::acceptor(&config.tls)?;
     let lock = predecessor.as_mut().and_then(Predecessor::lock);
     let (memory, recollection) = remember(&config, lock)?;
+    let holds = Arc::new(Holds::new(
+        &config.cluster,
+        Origin {
+            admin: admin_addr,
+            since: rfc3339(SystemTime::now()),
+            predecessor: predecessor.as_ref().map(Predecessor::pid),
+            take_over,
+        },
+    ));
+    // A process that hands over holds them until it stands still.
+    if predecessor.is_none() {
+        acquire(&holds, &config)?;
+    }
 
     let metrics = Arc::new(Metrics::new()?);
     let (handle, asks) = Handle::new(ASKS_MAX);
@@ -87,6 +104,7 @@ pub(crate) fn run(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let (publisher, events) = events::channel();
     let nursery = Nursery {
         cluster: config.cluster.clone(),
+        holds: holds.clone(),
         metrics: metrics.clone(),
         scribe: memory.as_ref().map(Memory::scribe),
         news: reporter,
@@ -113,6 +131,7 @@ pub(crate) fn run(loaded: Loaded, source: Source) -> anyhow::Result<()> {
         program: own_program().context("finding what this process was started from")?,
         arguments: env::args_os().skip(1).collect(),
         sockets: sockets.clone(),
+        holds: holds.clone(),
         lock: Mutex::new(memory.as_ref().map(Memory::lock).transpose()?),
         stage: stage.clone(),
         is_accepting: is_accepting.subscribe(),
@@ -178,7 +197,7 @@ pub(crate) fn run(loaded: Loaded, source: Source) -> anyhow::Result<()> {
         stage: stage.subscribe(),
         gate: admin_gate,
     });
-    let supervisor = SupervisorService::new(supervisor, ended_sender);
+    let supervisor = SupervisorService::new(supervisor, holds, ended_sender);
     server.add_service(background_service("supervisor", supervisor));
     let reload = ReloadService { reloader, watch: config.watch_config };
     server.add_service(background_service("reload", reload));
@@ -208,6 +227,13 @@ pub(crate) fn run(loaded: Loaded, source: Source) -> anyhow::Result<()> {
         access_log.flush();
     }
     Ok(())
+}
+
+/// Takes the cluster on the engine of every pool of containers; an error if another balancer holds it.
+fn acquire(holds: &Holds, config: &Config) -> anyhow::Result<()> {
+    // The server's own runtimes do not run yet.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(holds.acquire(config))?)
 }
 
 fn start_access_log(metrics: &Metrics) -> anyhow::Result<AccessLog> {

@@ -76,6 +76,9 @@ struct UpArgs {
     /// Can be given several times.
     #[arg(long, value_name = "NETWORK")]
     trust: Vec<IpNet>,
+    /// Takes the cluster over from a balancer that holds it on the same Docker engine, even if that one still runs.
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Why the command did not do what it was asked.
@@ -140,11 +143,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn up(UpArgs { config, trust }: &UpArgs) -> Result<(), Failure> {
+fn up(UpArgs { config, trust, take_over }: &UpArgs) -> Result<(), Failure> {
     let source = Source { path: config.clone(), trust: trust.clone() };
     let loaded = source.read()?;
     log();
-    Ok(app::run(loaded, source)?)
+    Ok(app::run(loaded, source, *take_over)?)
 }
 
 /// Logs to standard error.

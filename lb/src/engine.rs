@@ -1,10 +1,12 @@
-//! A container engine in five verbs: all that a replica's life needs of it, and all that a compromised proxy could ask.
+//! A container engine in seven verbs: all that replicas and their keeper need of it, and all that a compromised proxy
+//! could ask.
 //!
 //! Two implementations: one speaks to the engine itself, one to a `ringmaster spawner` that does, over a unix socket,
 //! and that lets nothing through but this.
 
 #[cfg(any(fuzzing, test))]
 mod fuzz;
+mod hold;
 mod local;
 mod remote;
 mod spawner;
@@ -21,6 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(crate) use self::fuzz::fuzz_spawner;
 use self::remote::Remote;
 pub(crate) use self::{
+    hold::{Hold, Holds, Origin},
     local::{Local, Service, Stage, Task},
     spawner::{Policy, Socket, Spawner},
 };
@@ -129,7 +132,38 @@ pub(crate) enum EngineError {
     Failed(String),
 }
 
-/// The five verbs. All are idempotent.
+/// A balancer's claim to the containers of a cluster. Of several the one of the highest generation counts: only its
+/// holder starts or ends containers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Claim {
+    pub(crate) generation: u64,
+    pub(crate) holder: Holder,
+}
+
+/// Who claims a cluster: enough for another balancer to tell whether it still runs, and for people to find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Holder {
+    /// One life of a balancer, over its upgrades.
+    pub(crate) session: String,
+    pub(crate) pid: u32,
+    /// The start of the process, in ticks since the machine was booted.
+    pub(crate) started: u64,
+    /// Of the machine's kernel, anew at each boot.
+    pub(crate) boot: String,
+    /// In which `pid` counts.
+    pub(crate) pid_namespace: String,
+    /// The container that the process runs in, if it does.
+    pub(crate) container: Option<String>,
+    pub(crate) host: String,
+    /// The address of its admin listener.
+    pub(crate) admin: String,
+    /// When it began to hold the cluster, for people.
+    pub(crate) since: String,
+}
+
+/// The seven verbs. All are idempotent.
 #[async_trait]
 pub(crate) trait Engine: Send + Sync {
     /// Makes the network and the container of `order` exist and run. An older incarnation of the same name and
@@ -156,6 +190,16 @@ pub(crate) trait Engine: Send + Sync {
         name: &str,
         lines: usize,
     ) -> Result<Vec<String>, EngineError>;
+
+    /// Adds `claim` unless another has its generation; answers the claim that counts then.
+    async fn claim(
+        &self,
+        cluster: &str,
+        claim: Option<&Claim>,
+    ) -> Result<Option<Claim>, EngineError>;
+
+    /// Removes the claims of `session`, and the networks that were created for the cluster and have no container.
+    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError>;
 
     /// Reports what happens to containers of the cluster until the receiver is gone. Connects again by itself: each
     /// failure is a [`Happening::Lost`], each connection begins with a [`Happening::Gap`].

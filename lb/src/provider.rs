@@ -117,6 +117,11 @@ pub(crate) trait Provider: Send + Sync {
         None
     }
 
+    /// Who has taken the replicas over, if another balancer has: nothing is started or ended here any more.
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     /// The replicas that an earlier balancer started and that still run; [`Self::exited`] and [`Self::end`] know
     /// them from then on. `remembered` is what it wrote down: a provider that can ask an engine asks that instead.
     async fn find(&self, remembered: &[Remembered]) -> anyhow::Result<Vec<Found>>;

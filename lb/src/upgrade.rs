@@ -44,6 +44,7 @@ use self::{
 };
 use crate::{
     COMMIT, VERSION,
+    engine::Holds,
     supervisor::{AskError, Frozen, Handle},
 };
 
@@ -106,6 +107,7 @@ pub(crate) struct Upgrader {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) sockets: Arc<Sockets>,
+    pub(crate) holds: Arc<Holds>,
     /// That of the state file, until another process has it.
     pub(crate) lock: Mutex<Option<File>>,
     pub(crate) stage: watch::Sender<Stage>,
@@ -169,6 +171,7 @@ impl Upgrader {
                     warn!(%error, "systemd could not be told of the new process");
                 }
                 frozen.leave();
+                self.holds.leave();
                 // Should that process crash, the next one must not find it locked by this one.
                 *self.lock() = None;
                 self.accepts_no_more().await;
@@ -179,6 +182,8 @@ impl Upgrader {
                 let is_ending =
                     matches!(outcome, Err(UpgradeError::Failed { fault: Fault::Silent }));
                 let end = successor.end(is_ending).await;
+                // It may have claimed the clusters in its own name.
+                self.holds.renew();
                 drop(frozen);
                 Err(match outcome {
                     Err(UpgradeError::Failed { fault }) => {

@@ -183,6 +183,7 @@ impl From<AskError> for Failure {
             | AskError::Emptying(_)
             | AskError::NotBegun(_)
             | AskError::NotAgreed(_)
+            | AskError::TakenOver(_)
             | AskError::Unsettled(_)
             | AskError::Upgrading
             | AskError::Stopped => return Self(error.into()),

@@ -153,6 +153,7 @@ impl From<AskError> for Refusal {
             | AskError::Emptying(_)
             | AskError::NotBegun(_)
             | AskError::NotAgreed(_)
+            | AskError::TakenOver(_)
             | AskError::Upgrading => Code::Busy,
             AskError::Unsettled(_) => Code::CannotUpgrade,
             AskError::Stopped => Code::Stopped,

@@ -12,6 +12,7 @@ use self::contract::CONTRACT;
 use super::*;
 use crate::{
     config::{Config, Loaded, Source},
+    engine::{Holds, Origin},
     metrics::Metrics,
     reload::{InForce, Reloader},
     upgrade::Stage,
@@ -80,6 +81,15 @@ impl Api {
             program: "/no/such/program".into(),
             arguments: Vec::new(),
             sockets: Arc::default(),
+            holds: Arc::new(Holds::new(
+                "default",
+                Origin {
+                    admin: ([127, 0, 0, 1], 0).into(),
+                    since: String::new(),
+                    predecessor: None,
+                    take_over: false,
+                },
+            )),
             lock: Mutex::default(),
             stage: watch::Sender::new(Stage::Running),
             is_accepting: watch::Sender::new(true).subscribe(),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     config::{PoolConfig, ProviderConfig},
-    engine,
+    engine::{self, Holds},
     events::Publisher,
     metrics::Metrics,
     provider::{Docker, Fixed, Process, Provider, Remembered, Swarm},
@@ -24,6 +24,7 @@ use crate::{
 /// Makes keepers, at the start and when a reload brings a pool.
 pub(super) struct Nursery {
     pub(super) cluster: String,
+    pub(super) holds: Arc<Holds>,
     pub(super) metrics: Arc<Metrics>,
     /// `None` where nothing is written down.
     pub(super) scribe: Option<Scribe>,
@@ -102,7 +103,8 @@ impl Nursery {
         match &pool.provider {
             ProviderConfig::Process => Arc::new(Process::new(self.program.clone())),
             ProviderConfig::Docker(docker) => {
-                Arc::new(Docker::new(engine::connect(docker), cluster, name, docker.clone()))
+                let (engine, hold) = (engine::connect(docker), self.holds.of(docker));
+                Arc::new(Docker::new(engine, hold, cluster, name, docker.clone()))
             }
             ProviderConfig::Swarm(docker) => {
                 let (grace, drain) = (pool.stop_grace, pool.limits.drain_timeout);

@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{self, ListenerLimits, OpenConnections},
+    engine::Holds,
     proxy::Front,
     reload::Reloader,
     supervisor::Supervisor,
@@ -227,16 +228,17 @@ impl ReloadService {
     }
 }
 
-/// The supervisor; it says when it has ended.
+/// The supervisor; it says when it has ended, and the clusters that it kept are let go.
 pub(super) struct SupervisorService {
     /// Taken by the one start.
     supervisor: Mutex<Option<Supervisor>>,
+    holds: Arc<Holds>,
     ended: mpsc::Sender<()>,
 }
 
 impl SupervisorService {
-    pub(super) fn new(supervisor: Supervisor, ended: mpsc::Sender<()>) -> Self {
-        Self { supervisor: Mutex::new(Some(supervisor)), ended }
+    pub(super) fn new(supervisor: Supervisor, holds: Arc<Holds>, ended: mpsc::Sender<()>) -> Self {
+        Self { supervisor: Mutex::new(Some(supervisor)), holds, ended }
     }
 }
 
@@ -245,6 +247,7 @@ impl BackgroundService for SupervisorService {
     async fn start(&self, shutdown: ShutdownWatch) {
         if let Some(supervisor) = self.supervisor.lock().await.take() {
             supervisor.run(shutdown).await;
+            self.holds.release().await;
             // Fails only if the main thread has ended, and the process with it.
             let _ = self.ended.send(());
         }

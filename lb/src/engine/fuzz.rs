@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::FutureExt;
 
 use super::{
-    Container, ContainerLimits, End,
+    Claim, Container, ContainerLimits, End,
     spawner::Policy,
     wire::{self, ANSWER_MAX, Answer, REQUEST_MAX, Request},
 };
@@ -23,6 +23,7 @@ pub(crate) fn fuzz_spawner(bytes: &[u8]) {
     heard::<Answer<u32>>(bytes, ANSWER_MAX);
     heard::<Answer<Option<End>>>(bytes, ANSWER_MAX);
     heard::<Answer<Vec<Container>>>(bytes, ANSWER_MAX);
+    heard::<Answer<Option<Claim>>>(bytes, ANSWER_MAX);
 }
 
 fn heard<T: serde::de::DeserializeOwned>(mut bytes: &[u8], max: usize) -> Option<T> {

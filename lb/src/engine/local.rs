@@ -6,6 +6,7 @@
 
 mod address;
 mod body;
+mod claims;
 mod ending;
 mod fault;
 mod labels;
@@ -36,7 +37,7 @@ use self::{
     address::Address,
     fault::{Fault, or_absent},
 };
-use super::{Container, End, Engine, EngineError, Happening, Order};
+use super::{Claim, Container, End, Engine, EngineError, Happening, Order};
 
 /// For one answer of the engine, which on a loaded machine takes seconds to start a container.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -304,6 +305,21 @@ impl Engine for Local {
             Some(latest) => Ok(self.tail(&docker, &latest.id, lines).await?),
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn claim(
+        &self,
+        cluster: &str,
+        claim: Option<&Claim>,
+    ) -> Result<Option<Claim>, EngineError> {
+        let docker = self.docker().await?;
+        self.add_claim(&docker, cluster, claim).await
+    }
+
+    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError> {
+        let docker = self.docker().await?;
+        self.remove_unused_networks(&docker, cluster).await?;
+        self.remove_claims(&docker, cluster, session).await
     }
 
     async fn events(&self, cluster: &str, happenings: mpsc::Sender<Happening>) {

@@ -1,4 +1,4 @@
-//! The engine behind a `ringmaster spawner`: the five verbs as requests over its unix socket.
+//! The engine behind a `ringmaster spawner`: the seven verbs as requests over its unix socket.
 //!
 //! Each call has a connection and a deadline of its own. So a spawner that was restarted is found again, and one that
 //! hangs holds nobody for ever.
@@ -20,7 +20,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Container, End, Engine, EngineError, Happening, Order,
+    Claim, Container, End, Engine, EngineError, Happening, Order,
     wire::{self, Answer, Request, Stream},
 };
 
@@ -174,6 +174,20 @@ impl Engine for Remote {
     ) -> Result<Vec<String>, EngineError> {
         let (cluster, name) = (cluster.to_owned(), name.to_owned());
         self.call(Request::Logs { cluster, name, lines }).await
+    }
+
+    async fn claim(
+        &self,
+        cluster: &str,
+        claim: Option<&Claim>,
+    ) -> Result<Option<Claim>, EngineError> {
+        let (cluster, claim) = (cluster.to_owned(), claim.cloned());
+        self.call(Request::Claim { cluster, claim }).await
+    }
+
+    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError> {
+        let (cluster, session) = (cluster.to_owned(), session.to_owned());
+        self.call(Request::Release { cluster, session }).await
     }
 
     /// Each stream of the spawner's engine begins with a gap, which is passed on.

@@ -123,6 +123,14 @@ impl Spawner {
                 let lines = within(limit, self.engine.logs(&cluster, &name, lines)).await?;
                 say(stream, &Answer::Ok(lines)).await
             }
+            Request::Claim { cluster, claim } => {
+                let latest = within(limit, self.engine.claim(&cluster, claim.as_ref())).await?;
+                say(stream, &Answer::Ok(latest)).await
+            }
+            Request::Release { cluster, session } => {
+                within(limit, self.engine.release(&cluster, &session)).await?;
+                say(stream, &Answer::Ok(())).await
+            }
             Request::Events { cluster } => self.tell_events(stream, &cluster).await,
         }
     }

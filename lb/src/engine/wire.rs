@@ -1,7 +1,7 @@
 //! What a balancer and its spawner say to each other over a unix socket: one request for each connection.
 //!
 //! ```text
-//! spawner:  {"Ok":1}                              the version that it speaks
+//! spawner:  {"Ok":2}                              the version that it speaks
 //! balancer: {"inspect":{"cluster":"default"}}
 //! spawner:  {"Ok":[…]}                            to `events`, a line for each happening, and null now and then
 //! ```
@@ -17,10 +17,10 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::{EngineError, Order};
+use super::{Claim, EngineError, Order};
 
 /// Two sides that speak different ones do not understand each other.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Of a request, in bytes: an order with a long command and environment.
 pub(super) const REQUEST_MAX: usize = 64 << 10;
@@ -34,7 +34,7 @@ pub(super) const WORK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a stream of events says that it lives.
 pub(super) const PULSE: Duration = Duration::from_secs(5);
 
-/// One of the five verbs.
+/// One of the seven verbs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
@@ -43,6 +43,8 @@ pub(super) enum Request {
     Inspect { cluster: String },
     Logs { cluster: String, name: String, lines: usize },
     Events { cluster: String },
+    Claim { cluster: String, claim: Option<Claim> },
+    Release { cluster: String, session: String },
 }
 
 impl Request {
@@ -52,9 +54,12 @@ impl Request {
             Self::Stop { grace_ms, .. } => {
                 WORK_TIMEOUT + Duration::from_millis(grace_ms.unwrap_or(0))
             }
-            Self::Ensure(_) | Self::Inspect { .. } | Self::Logs { .. } | Self::Events { .. } => {
-                WORK_TIMEOUT
-            }
+            Self::Ensure(_)
+            | Self::Inspect { .. }
+            | Self::Logs { .. }
+            | Self::Events { .. }
+            | Self::Claim { .. }
+            | Self::Release { .. } => WORK_TIMEOUT,
         }
     }
 }

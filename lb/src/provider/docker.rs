@@ -2,7 +2,8 @@
 //!
 //! A start is a task of its own that outlives whoever asked for it, so that an end can wait for it: an order given up
 //! half-way would be carried out behind our back. One task per provider hears of all ends and tells those who wait;
-//! of two ends of one incarnation the first counts. While the engine cannot be reached nothing is concluded.
+//! of two ends of one incarnation the first counts. While the engine cannot be reached nothing is concluded, and while
+//! another balancer holds the cluster nothing is touched.
 
 mod kept;
 
@@ -23,7 +24,7 @@ use self::kept::{Kept, Key, exit_now};
 use super::{Ending, Found, Provider, Remembered, Spec, Started, failure, insist, order};
 use crate::{
     config::{DockerConfig, ProviderConfig, names},
-    engine::{Container, Engine, Order},
+    engine::{Container, Engine, Hold, Order},
 };
 
 /// Happenings that may wait; more make the engine's stream wait.
@@ -35,6 +36,7 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Orders containers of an engine.
 pub(crate) struct Docker {
     engine: Arc<dyn Engine>,
+    hold: Arc<Hold>,
     cluster: String,
     pool: String,
     config: ArcSwap<DockerConfig>,
@@ -45,12 +47,14 @@ pub(crate) struct Docker {
 impl Docker {
     pub(crate) fn new(
         engine: Arc<dyn Engine>,
+        hold: Arc<Hold>,
         cluster: &str,
         pool: &str,
         config: DockerConfig,
     ) -> Self {
         Self {
             engine,
+            hold,
             cluster: cluster.to_owned(),
             pool: pool.to_owned(),
             config: ArcSwap::from_pointee(config),
@@ -93,11 +97,17 @@ impl Provider for Docker {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.kept.trouble().map(|error| error.to_string())
+        self.hold.trouble().or_else(|| self.kept.trouble().map(|error| error.to_string()))
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.hold.lost()
     }
 
     async fn find(&self, remembered: &[Remembered]) -> anyhow::Result<Vec<Found>> {
         self.watch();
+        self.hold.acquire(&*self.engine).await?;
+        self.hold.keep(self.engine.clone());
         let containers = self.engine.inspect(&self.cluster).await;
         let containers =
             containers.with_context(|| format!("looking for replicas of {}", self.pool))?;
@@ -119,6 +129,7 @@ impl Provider for Docker {
 
     async fn spawn(&self, spec: &Spec) -> Result<Started, Exit> {
         self.watch();
+        self.hold.check().map_err(|error| failure(error.to_string(), vec![]))?;
         let order = self.order(spec);
         let key = (order.name.clone(), order.incarnation);
         let keeping = self.kept.insert(key.clone());
@@ -165,6 +176,10 @@ impl Provider for Docker {
             Ending::Graceful(grace) => Some(grace),
             Ending::Now => None,
         };
+        // Of a cluster that was lost the new holder decides what runs.
+        if self.hold.check().is_err() {
+            return self.kept.remove(&key);
+        }
         let stop = || self.engine.stop(&self.cluster, name.as_str(), incarnation.get(), grace);
         let end = insist(stop, |error, retry_in| {
             warn!(replica = %name, %incarnation, %error, ?retry_in, "A container cannot be removed");

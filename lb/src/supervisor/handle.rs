@@ -101,6 +101,9 @@ pub(crate) enum AskError {
     /// Changes wait for that; with what stands in the way, if anything is known to.
     #[error("replicas of an earlier balancer are still being looked for{}; try again", because(.0))]
     NotBegun(Option<String>),
+    /// Another balancer keeps the replicas by now.
+    #[error("{0}")]
+    TakenOver(String),
     /// Something under way keeps the replicas from being handed over.
     #[error("{0}; try again once that is done")]
     Unsettled(String),

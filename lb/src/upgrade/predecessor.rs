@@ -78,6 +78,11 @@ impl Predecessor {
         Some(self.sockets.swap_remove(at).1)
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        getppid().as_raw().unsigned_abs()
+    }
+
     /// That of the state file.
     pub(crate) fn lock(&mut self) -> Option<File> {
         self.lock.take()

@@ -61,7 +61,7 @@ impl Spawner {
             String::from_utf8(heard).unwrap()
         };
         let heard = tokio::time::timeout(DEADLINE, connection).await.unwrap();
-        let answer = heard.strip_prefix("{\"Ok\":1}\n").unwrap_or_else(|| panic!("{heard:?}"));
+        let answer = heard.strip_prefix("{\"Ok\":2}\n").unwrap_or_else(|| panic!("{heard:?}"));
         assert_eq!(answer.lines().count(), 1, "{answer}");
         answer.to_owned()
     }

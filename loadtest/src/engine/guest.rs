@@ -39,6 +39,12 @@ impl Drop for Guest {
         for id in ids.unwrap_or_default().lines() {
             let _ = self.docker.run(&["rm", "--force", id]);
         }
+        // Of a balancer that was killed.
+        let filter = format!("label=ringmaster.claim={}", self.id);
+        let claims = self.docker.run(&["volume", "ls", "--quiet", "--filter", &filter]);
+        for claim in claims.unwrap_or_default().lines() {
+            let _ = self.docker.run(&["volume", "rm", claim]);
+        }
         let _ = self.docker.run(&["network", "rm", &self.id]);
         let _ = self.docker.run(&["rmi", &self.id]);
     }

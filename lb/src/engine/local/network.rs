@@ -1,6 +1,13 @@
-//! The network that replicas share: created if it is missing, used only if names work on it.
+//! The network that replicas share: created if it is missing, used only if names work on it, removed if it was created
+//! here and nobody uses it any more.
 
-use bollard::{Docker, models::NetworkCreateRequest};
+use std::collections::HashMap;
+
+use bollard::{
+    Docker,
+    models::{Network, NetworkCreateRequest},
+    query_parameters::ListNetworksOptions,
+};
 
 use super::{
     Local, NETWORKS,
@@ -71,9 +78,19 @@ impl Local {
         network: &str,
         driver: &str,
     ) -> Result<bool, EngineError> {
-        let found = or_absent(self.call(docker.inspect_network(network, None)).await)?;
-        let Some(found) = found else { return Ok(false) };
-        let found = found.driver.unwrap_or_default();
+        let mut found = self.networks(docker, [("name", network.to_owned())]).await?;
+        // The filter matches parts of names, too.
+        found.retain(|it| it.name.as_deref() == Some(network));
+        let found = match &found[..] {
+            [] => return Ok(false),
+            [found] => found.driver.as_deref().unwrap_or_default(),
+            several => {
+                return Err(EngineError::Refused(format!(
+                    "there are {} networks {network}: remove all but one, or name another network",
+                    several.len()
+                )));
+            }
+        };
         if found != driver {
             return Err(EngineError::Refused(format!(
                 "network {network} has the driver {found}, not {driver}: \
@@ -81,6 +98,42 @@ impl Local {
             )));
         }
         Ok(true)
+    }
+
+    /// Removes the networks of a single machine that were created for the cluster, unless a container is on one, be it
+    /// stopped.
+    pub(super) async fn remove_unused_networks(
+        &self,
+        docker: &Docker,
+        cluster: &str,
+    ) -> Result<(), EngineError> {
+        let filters = [("label", labels::filter(cluster)), ("driver", BRIDGE.to_owned())];
+        let ours = self.networks(docker, filters).await?;
+        for network in ours {
+            let (Some(id), Some(name)) = (network.id, network.name) else { continue };
+            // A container that was never started knows the name only.
+            let on_it = self.list(docker, [("network", vec![id.clone(), name])]).await?;
+            if !on_it.is_empty() {
+                continue;
+            }
+            match or_absent(self.call(docker.remove_network(&id)).await) {
+                // Somebody has begun to use it.
+                Err(Fault::Answered { status: 403 | 409, .. }) => {}
+                removed => drop(removed?),
+            }
+        }
+        Ok(())
+    }
+
+    async fn networks(
+        &self,
+        docker: &Docker,
+        filters: impl IntoIterator<Item = (&str, String)>,
+    ) -> Result<Vec<Network>, Fault> {
+        let filters: HashMap<_, _> =
+            filters.into_iter().map(|(key, value)| (key.to_owned(), vec![value])).collect();
+        let options = ListNetworksOptions { filters: Some(filters) };
+        self.call(docker.list_networks(Some(options))).await
     }
 
     async fn create(

@@ -6,7 +6,7 @@ use ringmaster_fleet::ReplicaName;
 
 use crate::{
     config::names,
-    engine::{ContainerLimits, Order, wire::Request},
+    engine::{Claim, ContainerLimits, Holder, Order, wire::Request},
 };
 
 /// The longest that a container may take to end when it is asked to: the longest that a configuration can say.
@@ -14,6 +14,9 @@ const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most lines of a log in one answer.
 const LOG_LINES_MAX: usize = 100;
+
+/// Of each text in a claim.
+const NOTE_BYTES_MAX: usize = 128;
 
 /// Of a refused text, so that an error does not repeat all of it.
 const QUOTED_CHARS_MAX: usize = 80;
@@ -64,6 +67,14 @@ impl Policy {
             Request::Inspect { cluster } | Request::Events { cluster } => {
                 self.check_cluster(cluster)
             }
+            Request::Claim { cluster, claim } => {
+                self.check_cluster(cluster)?;
+                claim.as_ref().map_or(Ok(()), check_claim)
+            }
+            Request::Release { cluster, session } => {
+                self.check_cluster(cluster)?;
+                check_note("session", session)
+            }
         }
     }
 
@@ -105,6 +116,27 @@ impl Policy {
     }
 }
 
+/// What a claim says is for people and other balancers to read.
+fn check_claim(claim: &Claim) -> Result<(), String> {
+    let Holder { session, boot, pid_namespace, container, host, admin, since, .. } = &claim.holder;
+    check_note("session", session)?;
+    check_note("boot", boot)?;
+    check_note("pid_namespace", pid_namespace)?;
+    check_note("container", container.as_deref().unwrap_or_default())?;
+    check_note("host", host)?;
+    check_note("admin", admin)?;
+    check_note("since", since)
+}
+
+fn check_note(what: &str, text: &str) -> Result<(), String> {
+    require(text.len() <= NOTE_BYTES_MAX && text.chars().all(|it| it.is_ascii_graphic()), || {
+        format!(
+            "{what} is {}; allowed are at most {NOTE_BYTES_MAX} printable ASCII characters without blanks",
+            quoted(text)
+        )
+    })
+}
+
 /// Also keeps out of the engine's URLs what means something there.
 fn check_name(name: &str) -> Result<ReplicaName, String> {
     ReplicaName::parse(name).map_err(|error| error.to_string())
@@ -135,7 +167,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::spawner::tests::{order, policy};
+    use crate::engine::spawner::tests::{claim, order, policy};
 
     fn refusal(policy: &Policy, spoil: impl FnOnce(&mut Order)) -> Option<String> {
         let mut order = order("S1");
@@ -218,6 +250,18 @@ mod tests {
         assert!(!allowed(&Request::Inspect { cluster: there() }));
         assert!(allowed(&Request::Events { cluster: here() }));
         assert!(!allowed(&Request::Events { cluster: there() }));
+        let claim = |cluster, spoil: fn(&mut Holder)| {
+            let mut claim = claim();
+            spoil(&mut claim.holder);
+            Request::Claim { cluster, claim: Some(claim) }
+        };
+        assert!(allowed(&claim(here(), |_| {})));
+        assert!(!allowed(&claim(there(), |_| {})));
+        assert!(!allowed(&claim(here(), |it| it.host = "a b".into())));
+        assert!(!allowed(&claim(here(), |it| it.session = "x".repeat(NOTE_BYTES_MAX + 1))));
+        assert!(!allowed(&claim(here(), |it| it.container = Some("\n".into()))));
+        assert!(allowed(&Request::Release { cluster: here(), session: "s".into() }));
+        assert!(!allowed(&Request::Release { cluster: there(), session: "s".into() }));
         let grace_ms = Some(u64::MAX);
         let stop = Request::Stop { cluster: here(), name: "S1".into(), incarnation: 1, grace_ms };
         assert!(!allowed(&stop));

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, task::JoinHandle};
 
 use super::*;
-use crate::engine::{ContainerLimits, End, Remote};
+use crate::engine::{Claim, ContainerLimits, End, Holder, Remote};
 
 /// What is allowed here.
 pub(super) fn policy() -> Policy {
@@ -47,6 +47,22 @@ pub(super) fn order(name: &str) -> Order {
         limits: policy().limits,
         read_only: true,
     }
+}
+
+/// A claim of a balancer.
+pub(super) fn claim() -> Claim {
+    let holder = Holder {
+        session: "s".to_owned(),
+        pid: 1,
+        started: 2,
+        boot: "b".to_owned(),
+        pid_namespace: "pid:[1]".to_owned(),
+        container: None,
+        host: "h".to_owned(),
+        admin: "127.0.0.1:5001".to_owned(),
+        since: "2026-01-01T00:00:00.000Z".to_owned(),
+    };
+    Claim { generation: 1, holder }
 }
 
 #[derive(Default)]
@@ -108,6 +124,14 @@ impl Engine for Memory {
         Ok(vec![format!("{lines} of {name}")])
     }
 
+    async fn claim(&self, _: &str, claim: Option<&Claim>) -> Result<Option<Claim>, EngineError> {
+        Ok(claim.cloned())
+    }
+
+    async fn release(&self, _: &str, _: &str) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     async fn events(&self, _: &str, happenings: mpsc::Sender<Happening>) {
         let _ = happenings.send(Happening::Gap).await;
         happenings.closed().await;
@@ -161,7 +185,7 @@ fn unreachable<T>(answer: Answer<T>) -> String {
 }
 
 #[tokio::test]
-async fn a_balancer_has_the_five_verbs() {
+async fn a_balancer_has_the_seven_verbs() {
     let served = Served::start();
     let remote = served.remote();
     let made = remote.ensure(&order("S1")).await.unwrap();
@@ -171,6 +195,9 @@ async fn a_balancer_has_the_five_verbs() {
     let stopped = remote.stop("a", "S1", 1, Some(Duration::from_secs(5))).await;
     assert_eq!(stopped, Ok(Some(end())));
     assert_eq!(remote.inspect("a").await.unwrap(), []);
+    assert_eq!(remote.claim("a", Some(&claim())).await, Ok(Some(claim())));
+    assert_eq!(remote.claim("a", None).await, Ok(None));
+    assert_eq!(remote.release("a", "s").await, Ok(()));
     let (sender, mut happenings) = mpsc::channel(1);
     let listening = tokio::spawn(async move { remote.events("a", sender).await });
     assert_eq!(happenings.recv().await, Some(Happening::Gap));
@@ -187,6 +214,8 @@ async fn what_is_refused_reaches_no_engine() {
     remote.ensure(&order("S1")).await.unwrap();
     refused(remote.stop("b", "S1", 1, None).await);
     refused(remote.inspect("b").await);
+    refused(remote.claim("b", Some(&claim())).await);
+    refused(remote.release("b", "s").await);
     assert_eq!(served.engine.orders(), [order("S1")]);
 }
 
@@ -268,10 +297,10 @@ async fn a_spawner_of_another_version_is_told() {
     let listener = UnixListener::bind(&path).unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        stream.write_all(b"{\"Ok\":2}\n").await.unwrap();
+        stream.write_all(b"{\"Ok\":3}\n").await.unwrap();
     });
     let error = Remote::new(&path).inspect("a").await.unwrap_err().to_string();
-    assert!(error.contains("speaks version 2, this balancer 1"), "{error}");
+    assert!(error.contains("speaks version 3, this balancer 2"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,7 +318,7 @@ async fn a_quiet_stream_is_told_from_a_dead_one() {
     let (sender, mut happenings) = mpsc::channel(1);
     tokio::spawn(async move { Remote::new(&path).events("a", sender).await });
     let (mut stream, _) = listener.accept().await.unwrap();
-    stream.write_all(b"{\"Ok\":1}\n{\"Ok\":\"Gap\"}\n").await.unwrap();
+    stream.write_all(b"{\"Ok\":2}\n{\"Ok\":\"Gap\"}\n").await.unwrap();
     assert_eq!(happenings.recv().await, Some(Happening::Gap));
     let Some(Happening::Lost(error)) = happenings.recv().await else { panic!("not lost") };
     assert!(error.to_string().contains("has not answered within 15 s"), "{error}");

@@ -29,6 +29,9 @@ impl Keeper {
 
     /// Or why it takes none.
     pub(super) fn takes_changes(&self) -> Result<(), AskError> {
+        if let Some(reason) = self.provider.lost() {
+            return Err(AskError::TakenOver(reason));
+        }
         if !self.begun {
             return Err(AskError::NotBegun(self.provider.trouble()));
         }

@@ -16,12 +16,14 @@ use std::{
 use serde_json::Value;
 
 /// The tests that need an engine, for counting those that were not run.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 14] = [
     include_str!("../docker/adoption.rs"),
     include_str!("../docker/doctor.rs"),
     include_str!("../docker/engine.rs"),
     include_str!("../docker/faults.rs"),
+    include_str!("../docker/holds.rs"),
     include_str!("../docker/life.rs"),
+    include_str!("../docker/networks.rs"),
     include_str!("../docker/refused.rs"),
     include_str!("../docker/renames.rs"),
     include_str!("../docker/tls.rs"),
@@ -97,6 +99,18 @@ impl Lab {
         list(&format!("label=ringmaster.cluster={}", self.id))
     }
 
+    /// The volumes by which balancers claim the cluster.
+    pub(crate) fn claims(&self) -> Vec<String> {
+        let filter = format!("label=ringmaster.claim={}", self.id);
+        let names = docker(&["volume", "ls", "--quiet", "--filter", &filter]);
+        names.lines().map(str::to_owned).collect()
+    }
+
+    /// The ids of the networks with the name of this test.
+    pub(crate) fn networks(&self) -> String {
+        docker(&["network", "ls", "--quiet", "--filter", &format!("name=^{}$", self.id)])
+    }
+
     fn import(&self, folder: &Path) {
         let mut archive = Command::new("tar")
             .arg("-cC")
@@ -127,6 +141,9 @@ impl Drop for Lab {
             for name in containers {
                 let _ = try_docker(&["rm", "-fv", &name]);
             }
+        }
+        for claim in self.claims() {
+            let _ = try_docker(&["volume", "rm", &claim]);
         }
         let _ = try_docker(&["network", "rm", &self.id]);
         let _ = try_docker(&["rmi", &self.id]);

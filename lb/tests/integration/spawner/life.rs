@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::Spawner;
 use crate::harness::{
-    Balancer,
-    docker::{Lab, docker},
+    Balancer, config_file,
+    docker::{Lab, docker, inspect},
     http,
     load::Load,
-    until,
+    ringmaster, until,
 };
 
 const CONNECTIONS: usize = 8;
@@ -44,12 +44,26 @@ async fn replicas_live_and_go_through_a_spawner_and_over_its_restart() {
     assert_eq!(outcome.failures, BTreeMap::new(), "of {} requests", outcome.sent);
     assert_eq!(lab.containers(), names, "each once, and no other");
 
+    // By its labels, whatever it is called and whoever has its name.
+    let renamed = lab.name("renamed");
+    docker(&["rename", &names[2], &renamed]);
+    docker(&["run", "-d", "--name", &names[2], "--network", "none", &lab.id]);
+    let foreign = inspect(&names[2])["State"].take();
     let body = json!({"n": 1, "hostnames": [names[2]]}).to_string();
     let answer = http::send(balancer.admin, "POST", "/rm", &[], &body).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let gone = until("it is gone", async || (lab.containers() == names[..2]).then_some(()));
-    assert!(gone.await.is_some(), "{:?}", lab.containers());
+    assert_eq!(lab.containers(), names[..2]);
+    assert_eq!(inspect(&names[2])["State"], foreign, "it is untouched");
+
+    let ports = "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\n";
+    let file = config_file(&format!("{ports}{config}"));
+    let second = ringmaster().arg("-c").arg(file.path()).output().await.unwrap();
+    let text = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1), "{text}");
+    assert!(text.contains("is held by another balancer on this engine: process "), "{text}");
+
     balancer.stop().await;
+    assert_eq!((lab.claims(), lab.networks()), (vec![], String::new()));
     assert_eq!(lab.containers(), [""; 0], "none outlives the balancer");
     spawner.stop().await;
 }

@@ -52,7 +52,7 @@ async fn whatever_is_asked_nothing_else_is_started_or_touched() {
         let text = answer["Err"]["Refused"].as_str().unwrap_or_else(|| panic!("{order}: {answer}"));
         assert!(text.starts_with(expected), "{text}\nis not: {expected}");
     }
-    assert_eq!((lab.containers(), networks(&lab)), (vec![], String::new()));
+    assert_eq!((lab.containers(), lab.networks()), (vec![], String::new()));
     for name in [&bystanders.unlabelled, &bystanders.of_another_cluster] {
         let answer = spawner.request(&json!({"ensure": order(&lab, name)})).await;
         let text = answer["Err"]["Refused"].as_str().unwrap_or_else(|| panic!("{answer}"));
@@ -102,12 +102,12 @@ async fn who_does_not_speak_the_language_starts_nothing_and_stops_nobody() {
     for stream in crowd {
         let mut lines = BufReader::new(stream).lines();
         let mut line = async || lines.next_line().await.unwrap();
-        assert_eq!(line().await.as_deref(), Some("{\"Ok\":1}"));
+        assert_eq!(line().await.as_deref(), Some("{\"Ok\":2}"));
         let end = line().await;
         assert_eq!(end.as_deref(), Some("{\"Err\":{\"Refused\":\"no request within 5 s\"}}"));
         assert_eq!(line().await, None);
     }
-    assert_eq!((lab.containers(), networks(&lab)), (vec![], String::new()));
+    assert_eq!((lab.containers(), lab.networks()), (vec![], String::new()));
     spawner.stop().await;
 }
 
@@ -142,11 +142,6 @@ async fn a_second_spawner_does_not_take_the_socket() {
     let inspect = json!({"inspect": {"cluster": lab.id}});
     assert_eq!(spawner.request(&inspect).await, json!({"Ok": []}));
     spawner.stop().await;
-}
-
-/// Networks that a test's spawner might have made.
-fn networks(lab: &Lab) -> String {
-    docker(&["network", "ls", "--quiet", "--filter", &format!("name=^{}$", lab.id)])
 }
 
 /// Containers that are not of the test's cluster.

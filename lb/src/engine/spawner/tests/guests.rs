@@ -36,7 +36,7 @@ async fn refusal(bytes: &[u8], hangs_up: bool) -> String {
     let (lines, orders) = visit(bytes, hangs_up).await;
     assert_eq!(orders, []);
     let [greeting, answer] = &lines[..] else { panic!("{lines:?}") };
-    assert_eq!(greeting, "{\"Ok\":1}");
+    assert_eq!(greeting, "{\"Ok\":2}");
     refused(serde_json::from_str::<Answer<()>>(answer).unwrap())
 }
 
@@ -91,7 +91,7 @@ async fn half_a_line_is_waited_for_but_not_for_ever() {
     assert_eq!(refusal(half, true).await, "not a request: unexpected end of file");
     assert_eq!(refusal(b"", false).await, "no request within 5 s");
     let (lines, orders) = visit(b"", true).await;
-    assert_eq!((lines, orders), (vec!["{\"Ok\":1}".to_owned()], vec![]));
+    assert_eq!((lines, orders), (vec!["{\"Ok\":2}".to_owned()], vec![]));
 }
 
 /// Anything, and what is nearly an order.
