@@ -376,6 +376,25 @@ fn check(text: &str) {
     }
 }
 
+#[test]
+fn the_command_line_adds_trusted_networks_at_each_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file.yaml");
+    let trust = vec!["10.1.2.3/32".parse().unwrap()];
+    let source = Source { path: Some(path.clone()), trust };
+    for (text, expected) in [
+        ("admin: { trust: [127.0.0.1/32] }", &["127.0.0.1/32", "10.1.2.3/32"][..]),
+        ("admin: { trust: [] }", &["10.1.2.3/32"]),
+        ("", &["127.0.0.0/8", "::1/128", "10.1.2.3/32"]),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let Loaded { config, effective, .. } = source.read().unwrap();
+        let trusted: Vec<_> = config.admin.trust.iter().map(ToString::to_string).collect();
+        assert_eq!(trusted, expected, "{text}");
+        assert_eq!(effective["admin"]["trust"], serde_json::json!(expected), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_is_too_strange(tokens in proptest::collection::vec(token(), 0..40)) {

@@ -171,8 +171,9 @@ impl Hold {
             {
                 return Ok(*generation);
             }
-            // Somebody else was faster.
+            // Somebody else was faster, or has removed it.
             seen = None;
+            sleep(LOOK_PAUSE).await;
         }
     }
 

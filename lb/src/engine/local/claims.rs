@@ -29,7 +29,9 @@ impl Local {
         claim: Option<&Claim>,
     ) -> Result<Option<Claim>, EngineError> {
         if let Some(claim) = claim {
-            self.call(docker.create_volume(request(cluster, claim)?)).await?;
+            let there = self.call(docker.create_volume(request(cluster, claim)?)).await?;
+            // Without a look at it, one that somebody else has made would be created for ever.
+            parse(cluster, &there)?;
         }
         let mut claims = self.claims(docker, cluster).await?;
         claims.sort_by_key(|it| it.generation);
@@ -100,14 +102,56 @@ fn parse(cluster: &str, volume: &Volume) -> Result<Claim, EngineError> {
     let label = |key| volume.labels.get(key).map(String::as_str).unwrap_or_default();
     let generation = label(GENERATION).parse::<u64>().ok();
     let holder = serde_json::from_str::<Holder>(label(HOLDER)).ok();
-    match (generation, holder) {
-        (Some(generation), Some(holder)) if volume.name == name(cluster, generation) => {
+    let is_named = |generation: &u64| volume.name == name(cluster, *generation);
+    match (generation.filter(is_named), holder) {
+        (Some(generation), Some(holder)) if label(CLAIM) == cluster => {
             Ok(Claim { generation, holder })
         }
         _ => Err(EngineError::Refused(format!(
-            "volume {0} claims cluster {cluster} in a form that this version does not know: end the balancer that made \
-             it, or `docker volume rm {0}`",
+            "volume {0} stands for a claim to cluster {cluster}, but says nothing that this version understands: end the \
+             balancer that made it, or `docker volume rm {0}`",
             volume.name
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(cluster: &str, claim: &Claim) -> Volume {
+        let VolumeCreateRequest { name, labels, .. } = request(cluster, claim).unwrap();
+        let (name, labels) = (name.unwrap(), labels.unwrap());
+        Volume { name, labels, ..Default::default() }
+    }
+
+    #[test]
+    fn a_volume_says_what_it_was_made_from_or_is_refused() {
+        let holder = Holder {
+            session: "s".to_owned(),
+            pid: 1,
+            started: 2,
+            boot: "b".to_owned(),
+            pid_namespace: "pid:[1]".to_owned(),
+            container: Some("c".to_owned()),
+            host: "h".to_owned(),
+            admin: "127.0.0.1:5001".to_owned(),
+            since: "then".to_owned(),
+        };
+        let claim = Claim { generation: 3, holder };
+        assert_eq!(parse("web", &volume("web", &claim)), Ok(claim.clone()));
+        type Spoil = fn(&mut Volume);
+        for spoil in [
+            (|it| it.labels.clear()) as Spoil,
+            |it| drop(it.labels.remove(HOLDER)),
+            |it| drop(it.labels.insert(HOLDER.to_owned(), "{}".to_owned())),
+            |it| drop(it.labels.insert(GENERATION.to_owned(), "4".to_owned())),
+            |it| drop(it.labels.insert(CLAIM.to_owned(), "other".to_owned())),
+        ] {
+            let mut volume = volume("web", &claim);
+            spoil(&mut volume);
+            let error = parse("web", &volume).unwrap_err().to_string();
+            assert!(error.ends_with("or `docker volume rm ringmaster-claim-web-3`"), "{error}");
+        }
     }
 }

@@ -164,7 +164,7 @@ fn options(cluster: &str, since: SystemTime) -> EventsOptions {
     let filters = [
         ("type", vec!["container".to_owned()]),
         ("label", vec![labels::filter(cluster)]),
-        ("event", ["die", "destroy", "health_status"].map(str::to_owned).to_vec()),
+        ("event", ["die", "destroy", "health_status", "rename"].map(str::to_owned).to_vec()),
     ];
     let filters = filters.map(|(key, values)| (key.to_owned(), values));
     EventsOptions {
