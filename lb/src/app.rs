@@ -336,7 +336,8 @@ fn server_conf(config: &Config) -> ServerConf {
         // Pingora takes it times the threads.
         upstream_keepalive_pool_size: (descriptors::upstream_idle_max() / threads).max(1),
         // Pingora counts attempts; each pool has its own limit below this one.
-        max_retries: ATTEMPTS_MAX,
+        // One more for a kept connection that was closed meanwhile.
+        max_retries: ATTEMPTS_MAX + 1,
         grace_period_seconds: Some(
             (config.grace_period.max(config.upgrade_grace_period) + OVERTIME).as_secs(),
         ),

@@ -10,11 +10,10 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
-    sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::config::HeartbeatConfig;
+use crate::{config::HeartbeatConfig, suspicion::Suspicions};
 
 /// The first pause while a replica starts; it doubles up to the interval, so that a quick start is seen at once
 /// and a slow one is not flooded.
@@ -26,7 +25,10 @@ const HURRY: u32 = 8;
 /// What one probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
-    Answered,
+    /// It answered; what was suspected of it up to this number is settled.
+    Answered {
+        suspicion: u64,
+    },
     Missed,
 }
 
@@ -34,8 +36,8 @@ pub(crate) enum Beat {
 pub(crate) struct Pulse<'a> {
     addr: SocketAddr,
     config: &'a HeartbeatConfig,
-    /// Brings the next probe forward.
-    suspected: &'a Notify,
+    /// Bring the next probe forward.
+    suspicions: &'a Suspicions,
     /// When the last probe began, and how long after that the next one is due; none before the first.
     last: Option<(Instant, Duration)>,
 }
@@ -44,9 +46,9 @@ impl<'a> Pulse<'a> {
     pub(crate) fn new(
         addr: SocketAddr,
         config: &'a HeartbeatConfig,
-        suspected: &'a Notify,
+        suspicions: &'a Suspicions,
     ) -> Self {
-        Self { addr, config, suspected, last: None }
+        Self { addr, config, suspicions, last: None }
     }
 
     /// Waits until the next heartbeat is due, and probes.
@@ -57,13 +59,18 @@ impl<'a> Pulse<'a> {
             let soonest = began + pause.min(interval / HURRY);
             tokio::select! {
                 () = sleep_until(began + pause) => {}
-                () = self.suspected.notified() => sleep_until(soonest).await,
+                () = self.suspicions.raised() => sleep_until(soonest).await,
             }
         }
         let began = Instant::now();
-        let beat = probe(self.addr, self.config).await;
+        // Read before the probe begins: an answer says nothing about what happens while it is on its way.
+        let suspicion = self.suspicions.last();
+        let beat = match is_alive(self.addr, self.config).await {
+            true => Beat::Answered { suspicion },
+            false => Beat::Missed,
+        };
         let pause = match (beat, self.last) {
-            (Beat::Answered, _) => interval,
+            (Beat::Answered { .. }, _) => interval,
             (Beat::Missed, None) => START_PAUSE.min(interval),
             (Beat::Missed, Some((_, pause))) => (pause * 2).min(interval),
         };
@@ -73,11 +80,9 @@ impl<'a> Pulse<'a> {
 }
 
 /// One request on a connection of its own: what a client without a pooled connection would meet.
-async fn probe(addr: SocketAddr, config: &HeartbeatConfig) -> Beat {
-    match timeout(config.timeout, get(addr, &config.path)).await {
-        Ok(Ok(status)) if status.is_success() => Beat::Answered,
-        Ok(Ok(_) | Err(_)) | Err(_) => Beat::Missed,
-    }
+async fn is_alive(addr: SocketAddr, config: &HeartbeatConfig) -> bool {
+    let answer = timeout(config.timeout, get(addr, &config.path)).await;
+    matches!(answer, Ok(Ok(status)) if status.is_success())
 }
 
 /// The status of the answer to `GET path`, on a connection of its own.

@@ -24,6 +24,7 @@ mod proxy;
 mod reload;
 mod routes;
 mod supervisor;
+mod suspicion;
 mod sync;
 mod tail;
 mod tls;

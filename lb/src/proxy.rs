@@ -113,8 +113,8 @@ impl Proxy {
         Ok(())
     }
 
-    /// Chooses a replica. Where a reload lets go of the pool before there was one, the request belongs to another pool, or
-    /// to none.
+    /// Chooses a replica. When a reload lets go of the pool before there was one, the request belongs to another pool, or
+    /// to none. Each turn of the loop needs a reload of its own.
     async fn choose(
         &self,
         header: &RequestHeader,
@@ -124,7 +124,11 @@ impl Proxy {
             let Some((pool, hash)) = &ctx.route else { return ctx.refuse(NO_ROUTE) };
             match pool.pick(*hash, &ctx.tried, || forward::weight(header)).await {
                 Err(NoReplica::PoolGone) => {
-                    ctx.settings = self.settings.load_full();
+                    let settings = self.settings.load_full();
+                    if Arc::ptr_eq(&settings, &ctx.settings) {
+                        return Ok(Err(NoReplica::PoolGone));
+                    }
+                    ctx.settings = settings;
                     self.route(header, ctx)?;
                 }
                 Ok(pick) => {
@@ -236,8 +240,12 @@ impl ProxyHttp for Proxy {
         ctx.pick = None;
         match self.choose(session.req_header(), ctx).await? {
             Ok(pick) => {
+                let peer = match ctx.tried.needs_fresh_connection() {
+                    true => pick.lease.peer_for_fresh_connection(),
+                    false => pick.lease.peer.clone(),
+                };
+                let peer = Box::new(peer);
                 ctx.tried.add(&pick.lease);
-                let peer = Box::new(pick.lease.peer.clone());
                 ctx.pick = Some(pick);
                 Ok(peer)
             }
@@ -247,7 +255,11 @@ impl ProxyHttp for Proxy {
                 if !is_told {
                     ctx.failure = Some(reason.into());
                 }
-                let status = if is_told { 502 } else { 503 };
+                let status = match (is_told, ctx.has_timed_out) {
+                    (true, true) => 504,
+                    (true, false) => 502,
+                    (false, _) => 503,
+                };
                 Error::e_explain(ErrorType::HTTPStatus(status), "no replica is available")
             }
         }
@@ -328,13 +340,14 @@ impl ProxyHttp for Proxy {
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let (Some((pool, _)), Some(pick)) = (&ctx.route, &ctx.pick) {
-            pick.lease.suspected.notify_one();
+            ctx.tried.failed(pick.lease.suspicions.raise());
             pool.connect_failed(&pick.lease);
         }
         if *error.etype() == ErrorType::ConnectRefused {
             ctx.tried.was_refused();
         }
         ctx.failure = Some(Failure::Connect);
+        ctx.has_timed_out = false;
         // Nothing was sent, so any method may go to the next candidate.
         let retry = ctx.attempts_left();
         if retry {
@@ -350,12 +363,13 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut RequestCtx,
-        _reused: bool,
+        is_reused: bool,
     ) -> Box<Error> {
         let upstream = *error.esource() == ErrorSource::Upstream;
         if upstream && let Some(pick) = &ctx.pick {
-            pick.lease.suspected.notify_one();
+            ctx.tried.failed(pick.lease.suspicions.raise());
         }
+        ctx.has_timed_out = *error.etype() == ErrorType::ReadTimedout;
         let answered = session.response_written().is_some();
         // Who answers badly is alive, and what it was asked is done.
         let is_bad = *error.etype() == ErrorType::InvalidHTTPHeader;
@@ -368,9 +382,16 @@ impl ProxyHttp for Proxy {
             (true, false, false) => Failure::NotRetryable,
             (true, false, true) => Failure::RetriesExhausted,
         });
-        let retry = upstream && !answered && !is_bad && replayable && ctx.attempts_left();
+        // A replica may close a kept connection just as a request is sent on it. That is no failure of the replica, so the
+        // request goes there again. Once: on a fresh connection, a failure is one.
+        let is_stale = is_reused && !ctx.has_timed_out && !ctx.tried.needs_fresh_connection();
+        let retry =
+            upstream && !answered && !is_bad && replayable && (is_stale || ctx.attempts_left());
         if retry {
-            ctx.tried.was_sent();
+            match is_stale {
+                true => ctx.tried.was_stale(),
+                false => ctx.tried.was_sent(),
+            }
             ctx.retried(RetryCause::Reset);
         }
         error.set_retry(retry);
@@ -414,7 +435,7 @@ impl ProxyHttp for Proxy {
             path: Some(header.uri.path()),
             status,
             pick: ctx.pick.as_ref(),
-            attempts: ctx.tried.len(),
+            attempts: ctx.tried.attempts(),
             request_id: ctx.request_id.as_ref(),
             took,
         });

@@ -138,6 +138,11 @@ impl PoolWriter {
         self.0.shared.load.published();
     }
 
+    /// Has every held request look again: what it waits for may be decided.
+    pub(crate) fn wake_held(&self) {
+        self.0.shared.load.published();
+    }
+
     /// Requests that come from here on go to other pools; those that have no replica yet are to follow them.
     pub(crate) fn retire(&self) {
         self.0.shared.load.retire();

@@ -17,7 +17,7 @@ pub(crate) enum Failure {
     Connect,
     /// A replica failed with the request in its hands, and the request may not be sent twice.
     NotRetryable,
-    /// Replicas failed with the request in their hands until no attempt was left.
+    /// Replicas failed with the request in their hands until no attempt, or no other replica, was left.
     RetriesExhausted,
     /// The answer's head could be read in two ways, or not at all.
     BadAnswer,
@@ -62,6 +62,7 @@ impl From<NoReplica> for Failure {
             NoReplica::HeldTooLong | NoReplica::PoolGone => Self::NoReplica,
             NoReplica::TooManyHeld => Self::HoldFull,
             NoReplica::RetryBudget => Self::RetryBudget,
+            NoReplica::AllFailed => Self::RetriesExhausted,
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct RequestCtx {
     pub(super) request_id: Option<HeaderValue>,
     /// What a replica, or the lack of one, has done to it so far.
     pub(super) failure: Option<Failure>,
+    /// Whether that was silence.
+    pub(super) has_timed_out: bool,
     /// Why it is refused.
     pub(super) fault: Option<Fault>,
     pub(super) link: Arc<Link>,
@@ -45,6 +47,7 @@ impl RequestCtx {
             pick: None,
             request_id: None,
             failure: None,
+            has_timed_out: false,
             fault: None,
             link: Link::current(),
         }

@@ -1,21 +1,31 @@
 //! The choice of a replica for a request: at once if one has room, else by waiting for one.
+//!
+//! Invariants of the wait: nothing that a waiting request does itself can wake it; between two looks it yields; its
+//! deadline is looked at each time, so it ends whatever wakes it.
 
 use std::time::{Duration, Instant};
 
 use ringmaster_fleet::Place;
+use tokio::{
+    task::yield_now,
+    time::{Instant as Deadline, timeout_at},
+};
 
 use super::{
     NoReplica, Pick, Pool, Reason, Routes, Tried,
+    load::RetryPermit,
     upstream::{Lease, Upstream},
 };
 
-/// How often a held request looks again unasked: who is woken may not be able to use what was given back, and others
-/// are not woken in its place.
+/// How often a held request looks again unasked: a request that is woken may not be able to use what was given back, and
+/// no other is woken in its place.
 const HOLD_PAUSE: Duration = Duration::from_millis(100);
 
 impl Pool {
     /// Chooses a replica for `hash` that is not among `tried`, waiting for one if there is none: a replica that
     /// failed is back within a moment, as another incarnation. While it waits, the request takes up `bytes`.
+    ///
+    /// It does not wait for what cannot come: see [`NoReplica::AllFailed`].
     pub(crate) async fn pick(
         &self,
         hash: u64,
@@ -34,28 +44,45 @@ impl Pool {
         let _bytes = self.held_bytes.try_acquire_many(bytes).map_err(|_| NoReplica::TooManyHeld)?;
         self.metrics.held.inc();
         let began = Instant::now();
+        let deadline = Deadline::now() + self.hold.timeout;
         let waiting = self.shared.load.wait();
-        let served = async {
-            loop {
-                // Listen before looking, or what changes in between would go unheard.
-                let changed = waiting.changed();
-                if let Some(pick) = self.pick_now(hash, tried) {
-                    return Ok(Pick { reason: Reason::Held(began.elapsed()), ..pick });
-                }
-                if self.shared.load.is_retired() {
-                    return Err(NoReplica::PoolGone);
-                }
-                // Whether it was woken or not, it looks.
-                let _ = tokio::time::timeout(HOLD_PAUSE, changed).await;
+        loop {
+            // Listen before looking, or what changes in between would go unheard.
+            let changed = waiting.changed();
+            if let Some(pick) = self.pick_now(hash, tried) {
+                return Ok(Pick { reason: Reason::Held(began.elapsed()), ..pick });
             }
-        };
-        match tokio::time::timeout(self.hold.timeout, served).await {
-            Ok(picked) => picked,
-            Err(_) if self.is_charged(&self.shared.routes.load(), tried) => {
-                Err(NoReplica::RetryBudget)
+            if self.shared.load.is_retired() {
+                return Err(NoReplica::PoolGone);
             }
-            Err(_) => Err(NoReplica::HeldTooLong),
+            if self.have_all_failed(tried) {
+                return Err(NoReplica::AllFailed);
+            }
+            let now = Deadline::now();
+            if now >= deadline {
+                return Err(self.why_held(tried));
+            }
+            // Whether it was woken or not, it looks.
+            let _ = timeout_at(deadline.min(now + HOLD_PAUSE), changed).await;
+            yield_now().await;
         }
+    }
+
+    /// What kept a request waiting until its deadline.
+    fn why_held(&self, tried: &Tried) -> NoReplica {
+        let routes = self.shared.routes.load();
+        let has_candidate = routes.serving().any(|it| !tried.contains(it));
+        match has_candidate && self.is_charged(&routes, tried) {
+            true => NoReplica::RetryBudget,
+            false => NoReplica::HeldTooLong,
+        }
+    }
+
+    /// Whether each replica that serves has failed the request and is known to serve all the same. A replica whose end is
+    /// not known yet does not count: it may be replaced within a moment, and its successor is worth waiting for.
+    fn have_all_failed(&self, tried: &Tried) -> bool {
+        let routes = self.shared.routes.load();
+        routes.serving_count() > 0 && routes.serving().all(|it| tried.failed_and_serves(it))
     }
 
     /// Whether a further attempt counts against the retry budget. It does not if no replica can have served the
@@ -91,14 +118,14 @@ impl Pool {
                 is_open.then(|| reserve(&routes, place, tried, |_| Some(max))).flatten()
             })?;
         let reason = match routes.owner(place) {
-            _ if tried.len() > 0 => Reason::Retry(tried.len() + 1),
+            _ if tried.attempts() > 0 => Reason::Retry(tried.attempts() + 1),
             _ if !routes.table().algorithm().is_keyed() => Reason::InTurn,
             Some(owner) if owner.id == lease.id => Reason::Hash,
             Some(owner) if self.is_ejected(owner) => Reason::FailoverDown,
             Some(_) => Reason::SpillBound,
             None => Reason::FailoverDown,
         };
-        Some(Pick { lease, reason, _retry: retry })
+        Some(Pick { lease, reason, _retry: retry.map(RetryPermit::used) })
     }
 
     /// Asks the clock only while somebody is ejected.

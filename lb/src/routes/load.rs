@@ -65,7 +65,7 @@ impl Load {
         let in_flight = u64::from(self.in_flight.load(Ordering::Relaxed));
         let share = in_flight * u64::from(config.retry_budget_percent) / 100;
         let max = u32::try_from(share).unwrap_or(u32::MAX).max(config.retry_budget_min);
-        take(&self.retries, max).then(|| RetryPermit(self.clone()))
+        take(&self.retries, max).then(|| RetryPermit { load: self.clone(), is_used: false })
     }
 }
 
@@ -86,13 +86,30 @@ impl Drop for Waiting<'_> {
 }
 
 /// A part of the retry budget, given back when dropped.
+///
+/// Giving back what was used wakes a request that waits. What was taken in vain is given back in silence: it would wake the
+/// very request that looked, which would look, and take, and give back again.
 #[derive(Debug)]
-pub(crate) struct RetryPermit(Arc<Load>);
+pub(crate) struct RetryPermit {
+    load: Arc<Load>,
+    is_used: bool,
+}
+
+impl RetryPermit {
+    /// A request is sent again under this permit.
+    pub(super) fn used(self) -> Self {
+        let mut permit = self;
+        permit.is_used = true;
+        permit
+    }
+}
 
 impl Drop for RetryPermit {
     fn drop(&mut self) {
-        self.0.retries.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed();
+        self.load.retries.fetch_sub(1, Ordering::AcqRel);
+        if self.is_used {
+            self.load.freed();
+        }
     }
 }
 

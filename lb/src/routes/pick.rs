@@ -30,7 +30,7 @@ pub(crate) enum Reason {
 pub(crate) struct Pick {
     pub(crate) lease: Lease,
     pub(crate) reason: Reason,
-    /// Held while a request is sent again that a replica may have served.
+    /// Kept while a request is sent again that a replica may have served.
     pub(super) _retry: Option<RetryPermit>,
 }
 
@@ -63,8 +63,10 @@ impl fmt::Display for Reason {
 /// Why no replica was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoReplica {
-    /// None that was not tried yet served within the time that a request may be held.
+    /// No replica that was not tried yet served within the time that a request may be held.
     HeldTooLong,
+    /// Every replica that serves has failed the request, and has answered a heartbeat since: none is about to be replaced.
+    AllFailed,
     /// As many requests are held as may be.
     TooManyHeld,
     /// The pool was let go of; those who come now have another.
@@ -73,56 +75,101 @@ pub(crate) enum NoReplica {
     RetryBudget,
 }
 
-/// The replicas that a request was sent to already, by [`Upstream::id`].
+/// The attempts at a request so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tried {
-    ids: [u64; ATTEMPTS_MAX],
+    replicas: [Attempt; ATTEMPTS_MAX],
     len: usize,
-    /// A bit for each that had the request in its hands, so that it may have served it.
-    sent: u32,
-    /// Those that refused the connection: gone, and without the request.
+    /// Attempts at replicas that refused the connection: they are gone, and never had the request.
     refused: usize,
+    /// Attempts on kept connections that the replica had closed meanwhile: they say nothing about the replica.
+    stale: usize,
+}
+
+/// An attempt at one replica.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempt {
+    /// [`Upstream::id`].
+    id: u64,
+    /// What its failure made suspected of the replica ([`Suspicions`](crate::suspicion::Suspicions)); 0 before that.
+    suspicion: u64,
+    /// Whether the replica had the request in its hands, so that it may have served it.
+    was_sent: bool,
 }
 
 impl Tried {
     pub(crate) fn add(&mut self, upstream: &Upstream) {
-        if self.len < ATTEMPTS_MAX {
-            self.ids[self.len] = upstream.id;
+        if let Some(free) = self.replicas.get_mut(self.len) {
+            *free = Attempt { id: upstream.id, ..Attempt::default() };
             self.len += 1;
         }
     }
 
-    /// The last one had the request in its hands when it failed.
+    /// The last attempt failed at its replica, of which this is suspected now.
+    pub(crate) fn failed(&mut self, suspicion: u64) {
+        if let Some(last) = self.last() {
+            last.suspicion = suspicion;
+        }
+    }
+
+    /// The replica had the request in its hands when the last attempt failed.
     pub(crate) fn was_sent(&mut self) {
-        self.sent |= 1 << self.len.saturating_sub(1);
+        if let Some(last) = self.last() {
+            last.was_sent = true;
+        }
     }
 
-    /// Whether it is one that may have served the request.
-    pub(super) fn may_have_served(&self, upstream: &Upstream) -> bool {
-        let mut ids = self.ids[..self.len].iter().enumerate();
-        ids.any(|(index, id)| *id == upstream.id && self.sent & (1 << index) != 0)
-    }
-
-    pub(super) fn was_ever_sent(&self) -> bool {
-        self.sent != 0
-    }
-
-    /// The last one refused the connection.
+    /// The last replica refused the connection.
     pub(crate) fn was_refused(&mut self) {
         self.refused += 1;
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// The last attempt failed on a kept connection: its replica may be tried again, on a fresh one.
+    pub(crate) fn was_stale(&mut self) {
+        self.stale += 1;
+        self.len = self.len.saturating_sub(1);
     }
 
-    /// Whether another may be tried, if so many attempts are allowed. A refusal is none: it costs nobody anything, and
+    /// Whether kept connections have failed the request: it takes none of them any more.
+    pub(crate) fn needs_fresh_connection(&self) -> bool {
+        self.stale > 0
+    }
+
+    fn last(&mut self) -> Option<&mut Attempt> {
+        self.replicas[..self.len].last_mut()
+    }
+
+    fn attempt_at(&self, upstream: &Upstream) -> Option<&Attempt> {
+        self.replicas[..self.len].iter().find(|it| it.id == upstream.id)
+    }
+
+    /// Whether it is one that may have served the request.
+    pub(super) fn may_have_served(&self, upstream: &Upstream) -> bool {
+        self.attempt_at(upstream).is_some_and(|it| it.was_sent)
+    }
+
+    pub(super) fn was_ever_sent(&self) -> bool {
+        self.replicas[..self.len].iter().any(|it| it.was_sent)
+    }
+
+    /// Whether it failed the request, and has answered a heartbeat since.
+    pub(super) fn failed_and_serves(&self, upstream: &Upstream) -> bool {
+        self.attempt_at(upstream)
+            .is_some_and(|it| it.suspicion > 0 && upstream.suspicions.is_settled(it.suspicion))
+    }
+
+    /// All attempts, those at stale connections included.
+    pub(crate) fn attempts(&self) -> usize {
+        self.len + self.stale
+    }
+
+    /// Whether another may be made, if so many are allowed. A refused connection is none: it costs nobody anything, and
     /// of replicas that die together a request may meet one after the other before their ends are known.
     pub(crate) fn is_another_allowed(&self, attempts_max: usize) -> bool {
         self.len - self.refused < attempts_max && self.len < ATTEMPTS_MAX
     }
 
     pub(super) fn contains(&self, upstream: &Upstream) -> bool {
-        self.ids[..self.len].contains(&upstream.id)
+        self.attempt_at(upstream).is_some()
     }
 }

@@ -255,6 +255,131 @@ async fn a_pool_admits_so_many_requests() {
     assert!(writer.pool().admit().is_some());
 }
 
+/// What is tried when a request has failed at these replicas.
+fn failed_at(upstreams: &[Arc<Upstream>]) -> Tried {
+    let mut tried = Tried::default();
+    for upstream in upstreams {
+        tried.add(upstream);
+        tried.failed(upstream.suspicions.raise());
+        tried.was_sent();
+    }
+    tried
+}
+
+/// The waiting request gives back what it took in vain, and must not be woken by that: it would never yield again.
+#[tokio::test(start_paused = true)]
+async fn a_held_request_does_not_wake_itself() {
+    for replicas in 1..=3 {
+        let (writer, upstreams) = pool(replicas, |config| {
+            config.hold.timeout = Duration::from_millis(350);
+        });
+        let pool = writer.pool().clone();
+        let began = tokio::time::Instant::now();
+        // On one thread: a request that spins would keep this test from its end.
+        let picked = pool.pick(1, &failed_at(&upstreams), || 1).await;
+        assert_eq!(picked.unwrap_err(), NoReplica::HeldTooLong, "{replicas} replicas");
+        assert_eq!(began.elapsed(), Duration::from_millis(350), "{replicas} replicas");
+        assert_eq!(pool.shared.load.retries.load(Ordering::Relaxed), 0);
+    }
+}
+
+/// The deadline is the loop's own, so it fires although something changes all the time.
+#[tokio::test(start_paused = true)]
+async fn the_hold_ends_in_time_however_often_it_is_woken() {
+    let (writer, upstreams) = pool(1, |config| config.hold.timeout = Duration::from_millis(50));
+    let pool = writer.pool().clone();
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        let tried = failed_at(&upstreams);
+        async move { pool.pick(1, &tried, || 1).await }
+    });
+    while !waiting.is_finished() {
+        writer.wake_held();
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    assert!(waiting.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_fails_as_soon_as_all_that_failed_it_are_known_to_serve() {
+    for replicas in 1..=3 {
+        let (writer, upstreams) = pool(replicas, |config| {
+            config.hold.timeout = Duration::from_secs(3_600);
+        });
+        let pool = writer.pool().clone();
+        let tried = failed_at(&upstreams);
+        let waiting = tokio::spawn(async move { pool.pick(1, &tried, || 1).await });
+        for upstream in &upstreams {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(!waiting.is_finished(), "{} of {replicas} is not settled", upstream.name);
+            upstream.suspicions.settle(upstream.suspicions.last());
+            writer.wake_held();
+        }
+        let settled = tokio::time::Instant::now();
+        assert_eq!(waiting.await.unwrap().unwrap_err(), NoReplica::AllFailed);
+        assert_eq!(settled.elapsed(), Duration::ZERO, "it was woken");
+    }
+}
+
+/// A heartbeat may have been on its way when the request failed: its answer says nothing about the time after.
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_a_heartbeat_that_began_after_its_failure() {
+    let (writer, upstreams) = pool(1, |config| config.hold.timeout = Duration::from_millis(500));
+    let pool = writer.pool().clone();
+    let heartbeat = upstreams[0].suspicions.last();
+    let tried = failed_at(&upstreams);
+    upstreams[0].suspicions.settle(heartbeat);
+    let picked = pool.pick(1, &tried, || 1).await;
+    assert_eq!(picked.unwrap_err(), NoReplica::HeldTooLong);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_successor_of_a_failed_replica_takes_its_request() {
+    for replicas in 1..=3 {
+        let (writer, upstreams) = pool(replicas, |_| {});
+        let pool = writer.pool().clone();
+        let table = pool.shared.routes.load().table().clone();
+        let tried = failed_at(&upstreams);
+        let waiting = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.pick(1, &tried, || 1).await }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        publish(&writer, &table, &[]);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!waiting.is_finished(), "nobody serves, but somebody may soon");
+        let config = Config::default().pools.remove("default").unwrap();
+        let metrics = Metrics::new().unwrap();
+        let successor = Arc::new(Upstream::new(
+            upstreams[0].name.clone(),
+            upstreams[0].incarnation.next(),
+            upstreams[0].addr,
+            &config.upstream,
+            Arc::new(metrics.replica("default", upstreams[0].name.as_str())),
+            writer.load(),
+            Arc::default(),
+        ));
+        publish(&writer, &table, std::slice::from_ref(&successor));
+        assert_eq!(waiting.await.unwrap().unwrap().lease.id, successor.id);
+    }
+}
+
+/// A kept connection that the replica closed is no failure of the replica.
+#[tokio::test]
+async fn after_a_stale_connection_the_same_replica_is_tried_again() {
+    let (writer, upstreams) = pool(1, |config| config.upstream.retry_budget_min = 0);
+    let mut tried = Tried::default();
+    tried.add(&upstreams[0]);
+    tried.failed(upstreams[0].suspicions.raise());
+    tried.was_stale();
+    assert!(tried.needs_fresh_connection());
+    let pick = writer.pool().pick(1, &tried, || 1).await.unwrap();
+    assert_eq!((pick.lease.id, pick.reason), (upstreams[0].id, Reason::Retry(2)));
+    let keys = [0, 1].map(|_| pick.lease.peer_for_fresh_connection().group_key);
+    assert_ne!(keys[0], keys[1], "a fresh connection each time");
+    assert_ne!(keys[0], pick.lease.peer.group_key);
+}
+
 /// A replica had a request in hand, failed it, and serves on.
 #[tokio::test(start_paused = true)]
 async fn retries_have_a_budget_unless_the_replica_that_failed_is_gone() {

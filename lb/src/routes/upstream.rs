@@ -13,14 +13,13 @@ use std::{
 
 use pingora::upstreams::peer::HttpPeer;
 use ringmaster_fleet::{Incarnation, ReplicaName};
-use tokio::sync::Notify;
 
 use super::{
     ejection::{self, Record},
     in_flight::InFlight,
     load::Load,
 };
-use crate::{config::UpstreamConfig, metrics::ReplicaMetrics};
+use crate::{config::UpstreamConfig, metrics::ReplicaMetrics, suspicion::Suspicions};
 
 /// Slow start is kept in these parts of one, so that it fits an atomic.
 const SHARE_WHOLE: u32 = 1 << 16;
@@ -36,8 +35,8 @@ pub(crate) struct Upstream {
     /// Made once, cloned for each request.
     pub(crate) peer: HttpPeer,
     pub(crate) metrics: Arc<ReplicaMetrics>,
-    /// Notified when it refuses a connection: its next heartbeat is brought forward.
-    pub(crate) suspected: Arc<Notify>,
+    /// Raised by requests that it failed.
+    pub(crate) suspicions: Arc<Suspicions>,
     in_flight: Arc<InFlight>,
     share: AtomicU32,
     record: Record,
@@ -52,7 +51,7 @@ impl Upstream {
         config: &UpstreamConfig,
         metrics: Arc<ReplicaMetrics>,
         load: Arc<Load>,
-        suspected: Arc<Notify>,
+        suspicions: Arc<Suspicions>,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +62,7 @@ impl Upstream {
             incarnation,
             addr,
             metrics,
-            suspected,
+            suspicions,
             in_flight: Arc::default(),
             share: AtomicU32::new(SHARE_WHOLE),
             record: Record::default(),
@@ -80,7 +79,7 @@ impl Upstream {
             addr: self.addr,
             peer: peer(self.id, self.addr, config),
             metrics: self.metrics.clone(),
-            suspected: self.suspected.clone(),
+            suspicions: self.suspicions.clone(),
             in_flight: self.in_flight.clone(),
             share: AtomicU32::new(self.share.load(Ordering::Relaxed)),
             record: Record::default(),
@@ -124,6 +123,16 @@ impl Upstream {
     /// How much longer it is passed over.
     pub(crate) fn ejected_for(&self) -> Option<Duration> {
         self.record.ejected_for(ejection::now())
+    }
+
+    /// A peer for one attempt on a connection of its own: none that was kept open is taken, and none is kept.
+    pub(crate) fn peer_for_fresh_connection(&self) -> HttpPeer {
+        static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
+        let mut peer = self.peer.clone();
+        // Connections are kept by this key; ids count up, so nothing is kept by one that counts down.
+        peer.group_key = u64::MAX - NEXT_KEY.fetch_add(1, Ordering::Relaxed);
+        peer.options.idle_timeout = Some(Duration::from_millis(1));
+        peer
     }
 
     pub(super) fn record(&self) -> &Record {

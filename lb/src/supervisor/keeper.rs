@@ -35,6 +35,7 @@ use super::{
 use crate::{
     config::{HeartbeatConfig, PoolConfig},
     events::Publisher,
+    heartbeat::Beat,
     metrics::{Metrics, ReplicaMetrics},
     provider::{Ending, Provider, Remembered, Spec},
     routes::{PoolWriter, Upstream},
@@ -228,16 +229,15 @@ impl Keeper {
     /// Takes in what a task reports.
     pub(crate) fn hear(&mut self, now: Instant, what: What) {
         match what {
-            What::Beat { name, incarnation, answered } => {
-                self.note_beat(now, (&name, incarnation), answered);
-                self.step(
-                    now,
-                    if answered {
-                        Event::Answered { name, incarnation }
-                    } else {
-                        Event::Missed { name, incarnation }
-                    },
-                );
+            What::Beat { name, incarnation, beat } => {
+                self.note_beat(now, (&name, incarnation), beat);
+                match beat {
+                    Beat::Answered { suspicion } => {
+                        self.step(now, Event::Answered { name: name.clone(), incarnation });
+                        self.settle_suspicions((&name, incarnation), suspicion);
+                    }
+                    Beat::Missed => self.step(now, Event::Missed { name, incarnation }),
+                }
             }
             What::Event(event) => self.step(now, event),
             What::Started { name, incarnation, started } => {

@@ -8,7 +8,7 @@ use std::{
 
 use ringmaster_fleet::{Event, Host, Incarnation, ReplicaName};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 use tracing::warn;
@@ -17,6 +17,7 @@ use crate::{
     config::HeartbeatConfig,
     heartbeat::{Beat, Pulse},
     provider::{AgreeError, Ending, Found, Provider, Remembered, Spec, Started, Wanted},
+    suspicion::Suspicions,
 };
 
 /// Between two looks for the replicas of an earlier balancer.
@@ -36,7 +37,7 @@ pub(crate) enum What {
     /// A replica was started.
     Started { name: ReplicaName, incarnation: Incarnation, started: Started },
     /// A heartbeat was due.
-    Beat { name: ReplicaName, incarnation: Incarnation, answered: bool },
+    Beat { name: ReplicaName, incarnation: Incarnation, beat: Beat },
     /// Nothing runs any more of an incarnation whose end was asked for; `removed` if nothing is left of its replica.
     Ended { name: ReplicaName, incarnation: Incarnation, removed: bool },
     /// The provider has looked for the replicas of an earlier balancer.
@@ -133,8 +134,8 @@ pub(super) struct Run {
     pub(super) started: Option<Started>,
     /// Its last sign of life.
     pub(super) answered_at: Option<Instant>,
-    /// Notified by requests that could not connect.
-    pub(super) suspected: Arc<Notify>,
+    /// Raised by requests that it failed.
+    pub(super) suspicions: Arc<Suspicions>,
     task: JoinHandle<()>,
 }
 
@@ -147,11 +148,11 @@ impl Run {
         heartbeat: watch::Receiver<HeartbeatConfig>,
         reporter: Reporter,
     ) -> Self {
-        let suspected = Arc::new(Notify::new());
+        let suspicions = Arc::<Suspicions>::default();
         let incarnation = spec.incarnation;
-        let run = follow(provider, spec, started, heartbeat, suspected.clone(), reporter);
+        let run = follow(provider, spec, started, heartbeat, suspicions.clone(), reporter);
         let task = tokio::spawn(run);
-        Self { incarnation, started, answered_at: None, suspected, task }
+        Self { incarnation, started, answered_at: None, suspicions, task }
     }
 
     /// Ends the replica in a task of its own, which reports [`What::Ended`]; before that how it ended, if it was
@@ -189,7 +190,7 @@ async fn follow(
     spec: Spec,
     started: Option<Started>,
     mut heartbeat: watch::Receiver<HeartbeatConfig>,
-    suspected: Arc<Notify>,
+    suspicions: Arc<Suspicions>,
     reporter: Reporter,
 ) {
     let (name, incarnation) = (spec.host.name.clone(), spec.incarnation);
@@ -210,10 +211,10 @@ async fn follow(
     let beats = async {
         loop {
             let config = heartbeat.borrow_and_update().clone();
-            let mut pulse = Pulse::new(started.addr, &config, &suspected);
+            let mut pulse = Pulse::new(started.addr, &config, &suspicions);
             while matches!(heartbeat.has_changed(), Ok(false)) {
-                let answered = pulse.beat().await == Beat::Answered;
-                if !reporter.tell(What::Beat { name: name.clone(), incarnation, answered }).await {
+                let beat = pulse.beat().await;
+                if !reporter.tell(What::Beat { name: name.clone(), incarnation, beat }).await {
                     return;
                 }
             }

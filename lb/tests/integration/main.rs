@@ -22,6 +22,7 @@ mod overload;
 mod privileges;
 mod readme;
 mod reload;
+mod retries;
 mod routing;
 mod spawner;
 mod story;

@@ -73,7 +73,7 @@ impl Keeper {
                     &self.config.upstream,
                     metrics.clone(),
                     self.writer.load(),
-                    run.suspected.clone(),
+                    run.suspicions.clone(),
                 ))
             });
         }

@@ -6,7 +6,7 @@ use ringmaster_fleet::{Cause, Change, Incarnation, PhaseName, ReplicaName};
 use tracing::{info, warn};
 
 use super::Keeper;
-use crate::events::Fact;
+use crate::{events::Fact, heartbeat::Beat};
 
 /// A failure that is being recovered from.
 pub(super) struct Failure {
@@ -30,8 +30,9 @@ impl Keeper {
         &mut self,
         now: Instant,
         (name, incarnation): (&ReplicaName, Incarnation),
-        answered: bool,
+        beat: Beat,
     ) {
+        let answered = matches!(beat, Beat::Answered { .. });
         let run = self.runs.get_mut(name).filter(|run| run.incarnation == incarnation);
         if let Some(run) = run.filter(|_| answered) {
             run.answered_at = Some(now);
@@ -42,6 +43,19 @@ impl Keeper {
             } else {
                 metrics.heartbeats_missed.inc();
             }
+        }
+    }
+
+    /// A heartbeat that began after these suspicions were raised was answered: requests that wait for the replica's end
+    /// need not wait any longer.
+    pub(super) fn settle_suspicions(
+        &self,
+        (name, incarnation): (&ReplicaName, Incarnation),
+        suspicion: u64,
+    ) {
+        let run = self.runs.get(name).filter(|run| run.incarnation == incarnation);
+        if run.is_some_and(|run| run.suspicions.settle(suspicion)) {
+            self.writer.wake_held();
         }
     }
 

@@ -145,6 +145,7 @@ mod tests {
     use crate::{
         config::Config,
         events,
+        heartbeat::Beat,
         metrics::Metrics,
         provider::{Process, Started},
         routes::PoolWriter,
@@ -218,7 +219,8 @@ mod tests {
         keeper.take_over(now, all.iter().map(found).collect());
         for Remembered { spec, .. } in all {
             let (name, incarnation) = (spec.host.name.clone(), spec.incarnation);
-            keeper.hear(now, What::Beat { name, incarnation, answered: true });
+            keeper
+                .hear(now, What::Beat { name, incarnation, beat: Beat::Answered { suspicion: 0 } });
         }
         keeper.legacy(now).unwrap()
     }

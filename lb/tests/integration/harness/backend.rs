@@ -3,11 +3,12 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
@@ -28,6 +29,8 @@ pub(crate) struct Recorded {
 pub(crate) struct Script {
     pub(crate) answer: Vec<u8>,
     pub(crate) then_close: bool,
+    /// Requests are neither answered nor is their connection closed in good order.
+    then_reset: bool,
     /// Each answer takes a permit, and waits for one.
     gate: Option<Arc<Semaphore>>,
 }
@@ -37,24 +40,36 @@ pub(crate) struct Backend {
     pub(crate) addr: SocketAddr,
     requests: mpsc::UnboundedReceiver<Result<Recorded, String>>,
     script: Arc<Mutex<Script>>,
+    listener: Option<Arc<TcpListener>>,
     accepting: JoinHandle<()>,
+    /// Connections that nobody accepts.
+    clogging: Vec<TcpStream>,
 }
 
 impl Backend {
     /// Answers everything with [`OK`] at first.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Short enough that it can be filled.
+        const BACKLOG: u32 = 128;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = Arc::new(socket.listen(BACKLOG).unwrap());
         let addr = listener.local_addr().unwrap();
         let (sender, requests) = mpsc::unbounded_channel();
-        let script =
-            Arc::new(Mutex::new(Script { answer: OK.to_vec(), then_close: false, gate: None }));
-        let shared = script.clone();
+        let script = Arc::new(Mutex::new(Script {
+            answer: OK.to_vec(),
+            then_close: false,
+            then_reset: false,
+            gate: None,
+        }));
+        let (shared, accepted) = (script.clone(), listener.clone());
         let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((stream, _)) = accepted.accept().await {
                 tokio::spawn(serve(stream, sender.clone(), shared.clone()));
             }
         });
-        Self { addr, requests, script, accepting }
+        let listener = Some(listener);
+        Self { addr, requests, script, listener, accepting, clogging: Vec::new() }
     }
 
     /// A configuration of a pool with only this replica.
@@ -75,8 +90,41 @@ impl Backend {
         gate
     }
 
+    /// Reads requests, and resets their connections without an answer.
+    pub(crate) fn resets(&self) {
+        self.script.lock().unwrap().then_reset = true;
+    }
+
     /// Refuses further connections.
     pub(crate) async fn refuse(&mut self) {
+        self.stop_accepting().await;
+        self.listener = None;
+    }
+
+    /// Resets further connections before it has read anything from them, heartbeats included.
+    pub(crate) async fn reset_connections(&mut self) {
+        self.stop_accepting().await;
+        let listener = self.listener.clone().expect("it listens");
+        self.accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                reset(stream);
+            }
+        });
+    }
+
+    /// Neither accepts nor refuses further connections, as behind a firewall that drops packets.
+    pub(crate) async fn ignore(&mut self) {
+        self.stop_accepting().await;
+        let connect = async || {
+            let connecting = TcpStream::connect(self.addr);
+            tokio::time::timeout(Duration::from_millis(300), connecting).await
+        };
+        while let Ok(stream) = connect().await {
+            self.clogging.push(stream.unwrap());
+        }
+    }
+
+    async fn stop_accepting(&mut self) {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
     }
@@ -116,10 +164,18 @@ async fn serve(
         if let Some(gate) = said.gate {
             gate.acquire().await.unwrap().forget();
         }
+        if said.then_reset {
+            return reset(stream);
+        }
         if stream.write_all(&said.answer).await.is_err() || said.then_close {
             return;
         }
     }
+}
+
+/// Closes a connection by a reset.
+fn reset(stream: TcpStream) {
+    stream.set_zero_linger().unwrap();
 }
 
 /// Reads one request with one meaning; `Err` with the bytes that are not one.
