@@ -34,6 +34,7 @@ pub(crate) use self::fault::ConfigError;
 use self::fault::Fault;
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::fuzz::fuzz;
+use crate::encoding;
 
 /// The most replicas that may be tried for one request.
 pub(crate) const ATTEMPTS_MAX: usize = 8;
@@ -329,8 +330,9 @@ impl Loaded {
         let text = fs::read_to_string(path)
             .map_err(|error| vec![Fault::new("", format!("cannot be read: {error}"))]);
         let read = |text: String| {
-            let config = reader::read_file(&text, sections::config)?;
-            Ok(Self { config, effective: effective::effective(&text), written })
+            let text = encoding::without_mark(&text);
+            let config = reader::read_file(text, sections::config)?;
+            Ok(Self { config, effective: effective::effective(text), written })
         };
         text.and_then(read).map_err(|faults| ConfigError::new(Some(path), faults))
     }

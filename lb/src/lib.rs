@@ -11,6 +11,7 @@ pub mod benching;
 mod cli;
 mod config;
 mod descriptors;
+mod encoding;
 mod engine;
 mod events;
 #[cfg(any(fuzzing, test))]

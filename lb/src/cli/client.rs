@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::banner;
+use crate::{banner, encoding::without_mark};
 
 /// How long whoever answers at once may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -239,7 +239,7 @@ fn bearer(path: &Path) -> Result<HeaderValue, TokenError> {
     let text = fs::read_to_string(path)
         .map_err(|error| TokenError::Unreadable { path: path.to_owned(), error })?;
     let malformed = || TokenError::Malformed { path: path.to_owned() };
-    let token = text.trim();
+    let token = without_mark(&text).trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(malformed());
     }

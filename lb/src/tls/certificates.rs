@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 };
 use webpki::EndEntityCert;
 
-use crate::config::CertificateConfig;
+use crate::{config::CertificateConfig, encoding};
 
 /// The bits of a file's mode that let those do anything with it who are neither its owner nor of its group.
 const MODE_OF_OTHERS: u32 = 0o007;
@@ -96,7 +96,7 @@ impl ResolvesServerCert for Certificates {
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
-    let text = std::fs::read(path)?;
+    let text = encoding::plain_pem(&std::fs::read(path)?);
     let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>()?;
     EndEntityCert::try_from(chain.first().ok_or(CertificateFault::Empty)?)?;
     Ok(chain)
@@ -111,7 +111,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateFault> {
     }
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
-    Ok(PrivateKeyDer::from_pem_slice(&text)?)
+    Ok(PrivateKeyDer::from_pem_slice(&encoding::plain_pem(&text))?)
 }
 
 #[cfg(test)]
@@ -160,6 +160,28 @@ mod tests {
             ("192.0.2.1", None),
         ] {
             assert_eq!(index(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn files_may_come_from_other_systems() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = pair(&folder, &["a.example"]);
+        for path in [&pair.certificate, &pair.key] {
+            let plain = fs::read_to_string(path).unwrap();
+            let marked = format!("\u{feff}{plain}");
+            let crlf = marked.replace('\n', "\r\n");
+            let spaced = plain.replace('\n', " \t\r\n");
+            let commented = format!("subject=/CN=a.example\nissuer=…\n\n{plain}\nThe end.\n");
+            // Another tool's output in front, with a mark in the middle of the file.
+            let joined = format!(
+                "-----BEGIN EC PARAMETERS-----\nBgUrgQQAIg==\n-----END EC PARAMETERS-----\n{marked}"
+            );
+            for text in [marked, crlf, spaced, commented, joined, plain] {
+                fs::write(path, &text).unwrap();
+                load(std::slice::from_ref(&pair))
+                    .unwrap_or_else(|error| panic!("{error}: {text:?}"));
+            }
         }
     }
 

@@ -265,6 +265,7 @@ async fn a_token_opens_the_door() {
         assert!(fault.contains("token") && fault.ends_with(hint), "{fault}");
     }
     with("rep", "only-to-look-at-things\n").await.out();
+    with("rep", "\u{feff}only-to-look-at-things\r\n").await.out();
     let fault = with("add", "only-to-look-at-things").await.fault(1);
     assert!(fault.contains("the token's role is read"), "{fault}");
     assert_eq!(column(&with("add", "correct-horse-battery-staple").await.out()).len(), 4);

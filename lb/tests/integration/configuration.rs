@@ -22,6 +22,23 @@ async fn a_good_configuration_is_called_good() {
 }
 
 #[tokio::test]
+async fn a_configuration_may_have_a_byte_order_mark_and_crlf() {
+    let file = config_file("");
+    let path = file.path();
+    for text in
+        ["\u{feff}threads: 2\n", "\u{feff}threads: 2\r\npools:\r\n  web:\r\n    replicas: 1\r\n"]
+    {
+        std::fs::write(path, text).unwrap();
+        let output = ringmaster().args(["check", "-c"]).arg(path).output().await.unwrap();
+        assert!(output.status.success(), "{text:?}: {output:?}");
+    }
+    std::fs::write(path, "\u{feff}thread: 2\r\n").unwrap();
+    let output = ringmaster().args(["check", "-c"]).arg(path).output().await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("thread: unknown key; did you mean 'threads'?"), "{text}");
+}
+
+#[tokio::test]
 async fn every_fault_is_named_at_once_with_key_value_and_rule() {
     let yaml = "
         lisen: 0.0.0.0:80

@@ -119,6 +119,14 @@ fn the_tokens_file_may_have_comments_and_empty_lines() {
 }
 
 #[test]
+fn the_tokens_file_may_have_a_byte_order_mark_and_crlf() {
+    let text = format!("\u{feff}read {READER}\r\nadmin {OPERATOR}\r\n");
+    let tokens = parse_tokens(&text).ok().unwrap();
+    let found: Vec<_> = tokens.iter().map(|it| (it.role, it.secret.as_str())).collect();
+    assert_eq!(found, [(Role::Read, READER), (Role::Admin, OPERATOR)]);
+}
+
+#[test]
 fn a_bad_line_is_named_by_number_and_never_quoted() {
     let repeated = format!("read {READER}\n\nadmin {READER}");
     for (text, line, fault) in [

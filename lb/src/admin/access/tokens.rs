@@ -2,6 +2,7 @@
 //! `#` are skipped. No error repeats any part of it.
 
 use super::Role;
+use crate::encoding::without_mark;
 use blake2::{
     Blake2bVar,
     digest::{Update, VariableOutput},
@@ -78,7 +79,7 @@ fn read_private(path: &Path) -> Result<String, AccessError> {
 /// The tokens of a file's `text`, or the number of the first bad line and its fault.
 pub(super) fn parse_tokens(text: &str) -> Result<Vec<Token>, (usize, LineError)> {
     let mut tokens: Vec<Token> = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
+    for (number, line) in (1..).zip(without_mark(text).lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
