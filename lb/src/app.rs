@@ -116,7 +116,7 @@ pub(crate) fn run(loaded: Loaded, source: Source, take_over: bool) -> anyhow::Re
     let keepers = nursery.keepers(&config.pools, recollection, legacy.unwrap_or_default())?;
 
     let pools = keepers.iter().map(|it| it.pool().clone()).collect();
-    let rules = Rules { pools: config.pools.clone(), access, effective };
+    let rules = Rules { pools: config.pools.clone(), access, effective: effective.masked() };
     let in_force = InForce::new(&config, tls, rules, pools);
     let connections = Connections::default();
     let ledger = Ledger::new(metrics.requests(), access_log.clone());

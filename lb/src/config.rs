@@ -9,6 +9,7 @@ mod fault;
 mod forms;
 #[cfg(any(fuzzing, test))]
 mod fuzz;
+mod heartbeat;
 pub(crate) mod names;
 mod nearest;
 mod pool;
@@ -26,14 +27,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use ringmaster_fleet::{Algorithm, Bound, Host, Limits, ReplicaName};
 
-pub(crate) use self::fault::ConfigError;
-use self::fault::Fault;
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::fuzz::fuzz;
+use self::{effective::Effective, fault::Fault};
+pub(crate) use self::{fault::ConfigError, heartbeat::Statuses};
 use crate::encoding;
 
 /// The most replicas that may be tried for one request.
@@ -239,6 +240,11 @@ pub(crate) enum KeySource {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HeartbeatConfig {
     pub(crate) path: String,
+    /// In addition to a probe's own, or in their place: `Host`, which is the replica's address unless configured, and the
+    /// configured headers.
+    pub(crate) fields: HeaderMap,
+    /// That an answer must have one of.
+    pub(crate) statuses: Statuses,
     pub(crate) interval: Duration,
     /// Always less than `interval`.
     pub(crate) timeout: Duration,
@@ -292,7 +298,7 @@ pub(crate) struct UpstreamConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
-    pub(crate) effective: serde_json::Value,
+    pub(crate) effective: Effective,
     /// When the file was written, as far as that is known.
     pub(crate) written: Option<SystemTime>,
 }
@@ -311,10 +317,7 @@ impl Source {
     pub(crate) fn read(&self) -> Result<Loaded, ConfigError> {
         let mut loaded = Loaded::read(self.path.as_deref())?;
         loaded.config.admin.trust.extend(&self.trust);
-        let shown = loaded.effective.pointer_mut("/admin/trust");
-        if let Some(shown) = shown.and_then(serde_json::Value::as_array_mut) {
-            shown.extend(self.trust.iter().map(|it| it.to_string().into()));
-        }
+        loaded.effective.extend("/admin/trust", self.trust.iter().map(IpNet::to_string));
         Ok(loaded)
     }
 }
@@ -324,7 +327,7 @@ impl Loaded {
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else {
             let config = Config::default();
-            return Ok(Self { config, effective: effective::effective(""), written: None });
+            return Ok(Self { config, effective: Effective::of(""), written: None });
         };
         let written = written(path);
         let text = fs::read_to_string(path)
@@ -332,14 +335,14 @@ impl Loaded {
         let read = |text: String| {
             let text = encoding::without_mark(&text);
             let config = reader::read_file(text, sections::config)?;
-            Ok(Self { config, effective: effective::effective(text), written })
+            Ok(Self { config, effective: Effective::of(text), written })
         };
         text.and_then(read).map_err(|faults| ConfigError::new(Some(path), faults))
     }
 
     /// The keys whose values differ in `next`.
     pub(crate) fn differences(&self, next: &Self) -> Vec<String> {
-        effective::differences(&self.effective, &next.effective)
+        self.effective.differences(&next.effective)
     }
 }
 

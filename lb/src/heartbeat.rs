@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -81,20 +81,28 @@ impl<'a> Pulse<'a> {
 
 /// One request on a connection of its own: what a client without a pooled connection would meet.
 async fn is_alive(addr: SocketAddr, config: &HeartbeatConfig) -> bool {
-    let answer = timeout(config.timeout, get(addr, &config.path)).await;
-    matches!(answer, Ok(Ok(status)) if status.is_success())
+    let answer = timeout(config.timeout, get(addr, &config.path, &config.fields)).await;
+    matches!(answer, Ok(Ok(status)) if config.statuses.contain(status))
 }
 
-/// The status of the answer to `GET path`, on a connection of its own.
-pub(crate) async fn get(addr: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
+/// The status of the answer to `GET path`, on a connection of its own. `fields` are sent in addition to the probe's own,
+/// or in their place.
+pub(crate) async fn get(
+    addr: SocketAddr,
+    path: &str,
+    fields: &HeaderMap,
+) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(addr).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path)
+    let mut request = Request::get(path)
         .header(header::HOST, addr.to_string())
         .header(header::USER_AGENT, "ringmaster-heartbeat")
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
+    for (name, value) in fields {
+        request.headers_mut().insert(name, value.clone());
+    }
     // The connection is driven here rather than in a task, so that giving up closes it.
     let mut answer = pin!(sender.send_request(request));
     tokio::select! {

@@ -131,7 +131,7 @@ impl Reloader {
         let access = Access::load(&config.admin)?;
         let tls = tls::acceptor(&config.tls)?;
         if !dry_run {
-            let rules = Rules { pools: config.pools.clone(), access, effective: effective.clone() };
+            let rules = Rules { pools: config.pools.clone(), access, effective: effective.masked() };
             let publish = self.publisher(&config, tls, rules);
             self.handle.reconfigure(config.pools.clone(), reloaded.clone(), publish).await?;
             *current = Loaded { config, effective, written: next.written };

@@ -66,7 +66,7 @@ impl Api {
         let pools = ["default", "any"].map(|name| (name.to_owned(), pool.clone()));
         let metrics = || "ringmaster_build_info 1\n".to_owned();
         let loaded = Loaded::read(None).unwrap();
-        let effective = loaded.effective.clone();
+        let effective = loaded.effective.masked();
         let rules = Rules { pools: pools.into(), access, effective };
         let routed = Config { routes: Vec::new(), ..config };
         let in_force = InForce::new(&routed, None, rules, Vec::new());

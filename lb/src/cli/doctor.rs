@@ -155,7 +155,7 @@ async fn fixed_replica(
     pool: &str,
     name: &ReplicaName,
     addr: SocketAddr,
-    HeartbeatConfig { path, timeout: limit, .. }: &HeartbeatConfig,
+    HeartbeatConfig { path, fields, statuses, timeout: limit, .. }: &HeartbeatConfig,
 ) -> Finding {
     let what = format!("pool {pool}, {name} at {addr}");
     match timeout(*limit, TcpStream::connect(addr)).await {
@@ -168,10 +168,12 @@ async fn fixed_replica(
             return Err(format!("{what}: cannot connect within {limit:?}; is the network right?"));
         }
     }
-    let remedy = format!("correct pools.{pool}.heartbeat.path, or mend the replica");
-    match timeout(*limit, heartbeat::get(addr, path)).await {
-        Ok(Ok(status)) if status.is_success() => Ok(format!("{what}: GET {path} answers {status}")),
-        Ok(Ok(status)) => Err(format!("{what}: GET {path} answers {status}, not 200; {remedy}")),
+    let remedy = format!("correct pools.{pool}.heartbeat, or mend the replica");
+    match timeout(*limit, heartbeat::get(addr, path, fields)).await {
+        Ok(Ok(status)) if statuses.contain(status) => Ok(format!("{what}: GET {path} answers {status}")),
+        Ok(Ok(status)) => Err(format!(
+            "{what}: GET {path} answers {status}, which is not one of {statuses}; {remedy}"
+        )),
         Ok(Err(error)) => Err(format!("{what}: GET {path} is not answered: {error:#}; {remedy}")),
         Err(_) => Err(format!("{what}: GET {path} is not answered within {limit:?}; {remedy}")),
     }

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, anyhow, ensure};
+use http::HeaderMap;
 
 use crate::heartbeat;
 
@@ -34,7 +35,7 @@ fn address(url: &str) -> Result<SocketAddr, &'static str> {
 #[tokio::main(flavor = "current_thread")]
 pub(super) async fn run(args: &HealthcheckArgs) -> anyhow::Result<()> {
     let admin = args.admin;
-    let status = tokio::time::timeout(TIMEOUT, heartbeat::get(admin, "/readyz"))
+    let status = tokio::time::timeout(TIMEOUT, heartbeat::get(admin, "/readyz", &HeaderMap::new()))
         .await
         .with_context(|| format!("{admin} did not answer within {} s", TIMEOUT.as_secs()))?
         .map_err(|error| {

@@ -2,6 +2,8 @@
 //!
 //! The documented defaults are what the file's text is laid over, so a key is told by the name that it is set by.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 /// Every key with its default.
@@ -10,8 +12,50 @@ const DEFAULTS: &str = include_str!("../../../conf/ringmaster.yaml");
 /// What stands for a value that may be a secret.
 const MASK: &str = "***";
 
-/// Every key with its value under the file `text`, which was read without a fault.
-pub(super) fn effective(text: &str) -> Value {
+/// Every key with its value.
+#[derive(Clone)]
+pub(crate) struct Effective {
+    /// With secrets, so that a change of one is a difference.
+    plain: Value,
+}
+
+impl Effective {
+    /// Under the file `text`, which was read without a fault.
+    pub(super) fn of(text: &str) -> Self {
+        Self { plain: effective(text) }
+    }
+
+    /// Adds to the list at `pointer` (RFC 6901).
+    pub(super) fn extend(&mut self, pointer: &str, items: impl Iterator<Item = String>) {
+        let list = self.plain.pointer_mut(pointer).and_then(Value::as_array_mut);
+        if let Some(list) = list {
+            list.extend(items.map(Value::from));
+        }
+    }
+
+    /// As operators may read it.
+    pub(crate) fn masked(&self) -> Value {
+        let mut masked = self.plain.clone();
+        mask(&mut masked);
+        masked
+    }
+
+    /// The paths of the keys whose values differ in `next`, in their order.
+    pub(super) fn differences(&self, next: &Self) -> Vec<String> {
+        let mut paths = Vec::new();
+        compare("", &self.plain, &next.plain, &mut paths);
+        paths
+    }
+}
+
+impl fmt::Debug for Effective {
+    /// No debugging output has secrets in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.masked(), f)
+    }
+}
+
+fn effective(text: &str) -> Value {
     let parse = |text| serde_yaml::from_str::<Value>(text).unwrap_or_default();
     let mut defaults = parse(DEFAULTS);
     let pool = defaults["pools"]["default"].clone();
@@ -24,9 +68,7 @@ pub(super) fn effective(text: &str) -> Value {
         let only = defaults["pools"].as_object().and_then(|it| it.keys().next()).cloned();
         defaults["routes"] = serde_json::json!([{ "pool": only }]);
     }
-    let mut effective = laid_over(defaults, file);
-    mask(&mut effective);
-    effective
+    laid_over(defaults, file)
 }
 
 fn laid_over(below: Value, above: Value) -> Value {
@@ -44,20 +86,15 @@ fn laid_over(below: Value, above: Value) -> Value {
     }
 }
 
-/// What replicas are told in their environment may be a password.
+/// What replicas are told in their environment, or in the headers of heartbeats, may be a password.
 fn mask(config: &mut Value) {
     let pools = config.get_mut("pools").and_then(Value::as_object_mut);
     for pool in pools.into_iter().flat_map(Map::values_mut) {
-        let environment = pool.pointer_mut("/docker/environment").and_then(Value::as_object_mut);
-        environment.into_iter().flat_map(Map::values_mut).for_each(|it| *it = MASK.into());
+        for path in ["/docker/environment", "/heartbeat/headers"] {
+            let secrets = pool.pointer_mut(path).and_then(Value::as_object_mut);
+            secrets.into_iter().flat_map(Map::values_mut).for_each(|it| *it = MASK.into());
+        }
     }
-}
-
-/// The paths of the keys whose values differ, in their order.
-pub(super) fn differences(old: &Value, new: &Value) -> Vec<String> {
-    let mut paths = Vec::new();
-    compare("", old, new, &mut paths);
-    paths
 }
 
 fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
@@ -81,7 +118,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_has_every_default() {
-        let config = effective("");
+        let config = Effective::of("").masked();
         assert_eq!(config["client"]["headers_max"], 100);
         assert_eq!(config["pools"]["default"]["hold"]["timeout_ms"], 2_000);
         assert_eq!(config["routes"][0]["pool"], "default");
@@ -89,27 +126,51 @@ mod tests {
 
     #[test]
     fn what_the_file_says_covers_defaults_and_secrets_stay_secret() {
-        let config = effective(
+        let config = Effective::of(
             "pools: { a: { hold: { timeout_ms: 5, requests_max: } }, \
-             b: { provider: docker, docker: { image: i, environment: { PASSWORD: secret } } } }\n\
+             b: { provider: docker, docker: { image: i, environment: { PASSWORD: secret } }, \
+             heartbeat: { host: a.example, headers: { Authorization: secret } } } }\n\
              routes: [{ pool: a }]",
         );
+        assert!(!format!("{config:?}").contains("secret"));
+        let config = config.masked();
         let hold = &config["pools"]["a"]["hold"];
         assert_eq!((&hold["timeout_ms"], &hold["requests_max"]), (&5.into(), &1_000.into()));
         assert!(config["pools"]["default"].is_null());
         assert_eq!(config["pools"]["b"]["docker"]["environment"]["PASSWORD"], MASK);
+        let heartbeat = &config["pools"]["b"]["heartbeat"];
+        assert_eq!(
+            (&heartbeat["host"], &heartbeat["path"]),
+            (&"a.example".into(), &"/heartbeat".into())
+        );
+        assert_eq!(heartbeat["headers"]["Authorization"], MASK);
         assert!(!config.to_string().contains("secret"));
     }
 
     #[test]
     fn differences_are_told_by_path() {
-        let old = effective("access_log: true");
-        let new = effective("pools: { default: { key: path }, other: }\nroutes: [{ pool: other }]");
-        let paths = differences(&old, &new);
+        let old = Effective::of("access_log: true");
+        let new =
+            Effective::of("pools: { default: { key: path }, other: }\nroutes: [{ pool: other }]");
+        let paths = old.differences(&new);
         for path in ["access_log", "pools.default.key", "pools.other", "routes"] {
             assert!(paths.iter().any(|it| it == path), "{path} is not in {paths:?}");
         }
         assert_eq!(paths.len(), 4, "{paths:?}");
-        assert_eq!(differences(&old, &old), [""; 0]);
+        assert_eq!(old.differences(&old), [""; 0]);
+    }
+
+    #[test]
+    fn changed_secrets_are_differences() {
+        let with = |secret: &str| {
+            Effective::of(&format!(
+                "pools: {{ a: {{ provider: docker, docker: {{ image: i, environment: {{ A: {secret} }} }}, \
+                 heartbeat: {{ headers: {{ A: {secret} }} }} }} }}"
+            ))
+        };
+        assert_eq!(
+            with("one").differences(&with("two")),
+            ["pools.a.docker.environment.A", "pools.a.heartbeat.headers.A"]
+        );
     }
 }

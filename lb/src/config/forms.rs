@@ -2,10 +2,11 @@
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
 };
 
-use http::{HeaderName, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
 use ipnet::IpNet;
 use ringmaster_fleet::{Host, ReplicaName};
 
@@ -58,6 +59,43 @@ pub(super) const FILE: Form<Option<PathBuf>> = Form {
 pub(super) const ROUTE_HOST: Form<Option<String>> = Form {
     name: "a host; use a name or an address without a port, such as example.com or [::1]",
     parse: |text| is_host(text).then(|| Some(text.to_ascii_lowercase())),
+};
+
+/// The value of a `Host` header.
+pub(super) const HOST_FIELD: Form<Option<HeaderValue>> = Form {
+    name: "a host; use a name or an address, with or without a port, such as example.com or [::1]:8080",
+    parse: |text| {
+        let value = HeaderValue::from_str(text).ok().filter(|_| is_host_with_port(text));
+        value.map(Some)
+    },
+};
+
+/// Headers that the connection of a heartbeat depends on.
+const OF_CONNECTION: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A header that a heartbeat may have.
+pub(super) const PROBE_HEADER: Form<HeaderName> = Form {
+    name: "a header that can be set; Host has the key `host`, and Connection, Content-Length, Expect, Keep-Alive, TE, \
+           Trailer, Transfer-Encoding and Upgrade are the balancer's own",
+    parse: |text| {
+        let name: HeaderName = text.parse().ok()?;
+        (name != header::HOST && !OF_CONNECTION.contains(&name)).then_some(name)
+    },
+};
+
+/// Statuses of final answers.
+pub(super) const STATUSES: Form<RangeInclusive<u16>> = Form {
+    name: "a status or a range of statuses; use numbers from 200 to 599, such as 301 or 200-299",
+    parse: statuses,
 };
 
 /// A path without a query, as requests spell it.
@@ -124,6 +162,27 @@ fn key_source(text: &str) -> Option<KeySource> {
     }
 }
 
+fn statuses(text: &str) -> Option<RangeInclusive<u16>> {
+    let status = |text: &str| {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number| is_plain && (200..=599).contains(number))
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (status(first)?, status(last)?);
+    (first <= last).then_some(first..=last)
+}
+
+fn is_host_with_port(text: &str) -> bool {
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse().is_ok_and(|it: u16| it > 0)
+    };
+    match text.rsplit_once(':') {
+        // Not the last part of an address in brackets.
+        Some((host, port)) if !port.ends_with(']') => is_host(host) && is_port(port),
+        Some(_) | None => is_host(text),
+    }
+}
+
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
@@ -165,6 +224,46 @@ mod tests {
         }
         for bad in ["", "a:80", "::1", "[::1", "[x]", "a b", "a/b", "*.a", "ä", &"a".repeat(254)] {
             assert_eq!((ROUTE_HOST.parse)(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_fields_may_have_a_port() {
+        for good in ["a", "Example.com", "a:80", "127.0.0.1:65535", "[::1]", "[::1]:80"] {
+            assert!(is_host_with_port(good), "{good}");
+        }
+        for bad in ["", ":80", "a:", "a:0", "a:65536", "a:+1", "a:b", "::1", "[::1", "u@a", "a b"] {
+            assert!(!is_host_with_port(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_single_ones_or_ranges() {
+        for (text, range) in [
+            ("200", 200..=200),
+            ("599", 599..=599),
+            ("200-299", 200..=299),
+            ("301-301", 301..=301),
+            ("200-599", 200..=599),
+        ] {
+            assert_eq!(statuses(text), Some(range), "{text}");
+        }
+        for bad in
+            ["", "2xx", "199", "600", "299-200", "200-", "-299", "200-250-299", "+200", "200 - 299"]
+        {
+            assert_eq!(statuses(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn heartbeats_keep_the_headers_of_their_connection() {
+        for good in ["Authorization", "x-forwarded-proto", "User-Agent", "accept"] {
+            assert!((PROBE_HEADER.parse)(good).is_some(), "{good}");
+        }
+        let own = OF_CONNECTION;
+        let own = own.iter().map(HeaderName::as_str);
+        for bad in own.chain(["", "Host", "HOST", "Connection", "a b", "a:", "ä"]) {
+            assert_eq!((PROBE_HEADER.parse)(bad), None, "{bad}");
         }
     }
 

@@ -5,14 +5,12 @@ use std::{collections::BTreeSet, fmt::Display, time::Duration};
 use ringmaster_fleet::{Algorithm, Bound, Hashes, Host, Limits, Naming, Probing, RespawnName};
 
 use super::{
-    ATTEMPTS_MAX, EjectionConfig, HeartbeatConfig, HoldConfig, KeySource, PoolConfig,
-    ProviderConfig, UpstreamConfig, docker, forms, names as rules, reader::Reader,
+    ATTEMPTS_MAX, EjectionConfig, HoldConfig, KeySource, PoolConfig, ProviderConfig,
+    UpstreamConfig, docker, forms, heartbeat::heartbeat, names as rules, reader::Reader,
 };
 
 /// Replicas of a pool whose provider can run any number of them.
 const REPLICAS: usize = 3;
-/// With the default interval, more than eight minutes of silence.
-const MISSED_MAX: u32 = 1_000;
 /// At a hundred times the mean load the bound doesn't bind.
 const FACTOR_MAX: f64 = 100.0;
 /// More requests than one replica can have in flight.
@@ -217,21 +215,6 @@ fn bounded_load(bounded_load: &mut Reader<'_>) -> Option<Bound> {
     let factor = bounded_load.decimal("factor", 1.25, &name, accepts);
     let floor = bounded_load.number("floor", 8, 1..=FLOOR_MAX);
     (factor > 0.0).then_some(Bound { factor, floor })
-}
-
-/// How replicas are probed, and how many misses in a row are a failure.
-fn heartbeat(heartbeat: &mut Reader<'_>) -> (HeartbeatConfig, u32) {
-    let config = HeartbeatConfig {
-        path: heartbeat.text("path", "/heartbeat".to_owned(), &forms::PATH),
-        interval: heartbeat.duration("interval_ms", Duration::from_millis(500)),
-        timeout: heartbeat.duration("timeout_ms", Duration::from_millis(400)),
-    };
-    let (timeout, interval) = (config.timeout.as_millis(), config.interval.as_millis());
-    heartbeat.rule(timeout < interval, &["timeout_ms", "interval_ms"], || {
-        format!("{timeout} is not less than heartbeat.interval_ms ({interval})")
-    });
-    let missed_max = Limits::default().heartbeat_missed_max;
-    (config, heartbeat.number("missed_max", missed_max, 1..=MISSED_MAX))
 }
 
 /// The limits that `pool` itself does not set: those of a replica's life.

@@ -132,6 +132,24 @@ impl Reader<'_> {
         items.into_iter().enumerate().filter_map(parse).collect()
     }
 
+    /// A list of texts, of which some may be written as numbers.
+    pub(super) fn words<T>(
+        &mut self,
+        key: &'static str,
+        default: Vec<T>,
+        form: &Form<T>,
+    ) -> Vec<T> {
+        let Some(items) = self.list(key) else { return default };
+        let parse = |(index, item): (usize, Value)| {
+            let word = match &item {
+                Value::Number(number) => Value::String(number.to_string()),
+                _ => item,
+            };
+            self.parse_text(&format!("{key}[{index}]"), &word, form)
+        };
+        items.into_iter().enumerate().filter_map(parse).collect()
+    }
+
     /// A mapping of texts to texts; empty unless given.
     pub(super) fn texts_by_text<N: Ord, T>(
         &mut self,
@@ -139,6 +157,16 @@ impl Reader<'_> {
         names: &Form<N>,
         form: &Form<T>,
     ) -> BTreeMap<N, T> {
+        self.pairs(key, names, form).into_iter().collect()
+    }
+
+    /// The same in the order of the file, for names that may mean the same although they differ.
+    pub(super) fn pairs<N, T>(
+        &mut self,
+        key: &'static str,
+        names: &Form<N>,
+        form: &Form<T>,
+    ) -> Vec<(N, T)> {
         let entries = self.mapping(key).unwrap_or_default();
         let parse = |(name, text): (Value, Value)| {
             let text = self.parse_text(&format!("{key}.{}", bare(&name)), &text, form);

@@ -13,6 +13,7 @@ mod events;
 mod failover;
 mod framing;
 mod harness;
+mod heartbeats;
 mod images;
 mod lifecycle;
 mod limits;

@@ -362,6 +362,39 @@ const REFUSED: &[(&str, &str)] = &[
         "client.header_bytes_max: 32768 is less than uri_bytes_max (40000), which it includes",
     ),
     (
+        "pools: {a: {heartbeat: {host: 'a b'}}}",
+        "pools.a.heartbeat.host: \"a b\": not a host; use a name or an address, with or without a port, such as example.com or [::1]:8080",
+    ),
+    (
+        "pools: {a: {heartbeat: {headers: {Host: a}}}}",
+        "pools.a.heartbeat.headers: \"Host\": not a header that can be set; Host has the key `host`, and Connection, Content-Length, Expect, Keep-Alive, TE, Trailer, Transfer-Encoding and Upgrade are the balancer's own",
+    ),
+    (
+        "pools: {a: {heartbeat: {headers: {X-A: 1}}}}",
+        "pools.a.heartbeat.headers.X-A: 1: not a text; put quotes around numbers, true and false",
+    ),
+    (
+        "pools: {a: {heartbeat: {headers: {X-A: \"secret\\r\\nX-B: 1\"}}}}",
+        "pools.a.heartbeat.headers: x-a: not the value of a header; use printable ASCII without spaces at its ends",
+    ),
+    (
+        "pools: {a: {heartbeat: {headers: {X-A: b, x-a: c}}}}",
+        "pools.a.heartbeat.headers: x-a: there more than once; the case of names does not matter",
+    ),
+    ("pools: {a: {heartbeat: {statuses: 200}}}", "pools.a.heartbeat.statuses: 200: not a list"),
+    (
+        "pools: {a: {heartbeat: {statuses: []}}}",
+        "pools.a.heartbeat.statuses: no status; name at least one, such as 200-299",
+    ),
+    (
+        "pools: {a: {heartbeat: {statuses: [200, 2xx]}}}",
+        "pools.a.heartbeat.statuses[1]: \"2xx\": not a status or a range of statuses; use numbers from 200 to 599, such as 301 or 200-299",
+    ),
+    (
+        "pools: {a: {heartbeat: {statuses: [101]}}}",
+        "pools.a.heartbeat.statuses[0]: \"101\": not a status or a range of statuses; use numbers from 200 to 599, such as 301 or 200-299",
+    ),
+    (
         "pools: {a: {heartbeat: {timeout_ms: 500}}}",
         "pools.a.heartbeat.timeout_ms: 500 is not less than heartbeat.interval_ms (500)",
     ),
