@@ -28,7 +28,6 @@ use pingora::{
     server::{RunArgs, Server, configuration::ServerConf},
     services::background::background_service,
 };
-use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -50,7 +49,7 @@ use crate::{
     reload::{InForce, Reloader},
     routes::Pool,
     supervisor::{Handle, Memory, OnBegun, OnReady, Supervisor},
-    tls,
+    systemd, tls,
     upgrade::{Predecessor, Sockets, Stage, Upgrader, own_program},
 };
 
@@ -208,7 +207,7 @@ pub(crate) fn run(loaded: Loaded, source: Source, take_over: bool) -> anyhow::Re
         .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(signals) }))
         .context("starting the server's thread")?;
     if is_first {
-        tell_systemd();
+        systemd::tell(systemd::State::Ready);
     }
     let Ok(stage) = closing.recv() else { bail!("the server ended by itself") };
     let (mut memory, mut grace) = (memory, config.grace_period);
@@ -271,13 +270,6 @@ fn gates(predecessor: Option<Predecessor>) -> (Option<OnBegun>, [Gate; 2]) {
         let _ = open_admin.send(());
     };
     (Some(Box::new(on_begun)), [Some(proxy), Some(admin)])
-}
-
-/// Says that this process serves, where systemd has started it and waits for that.
-fn tell_systemd() {
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-        warn!(%error, "systemd could not be told that the balancer runs");
-    }
 }
 
 /// Prints what runs where, once it does.

@@ -27,6 +27,7 @@ mod routes;
 mod supervisor;
 mod suspicion;
 mod sync;
+mod systemd;
 mod tail;
 mod tls;
 mod upgrade;

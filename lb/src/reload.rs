@@ -25,6 +25,7 @@ use crate::{
     proxy::Settings,
     routes::{Pool, Router},
     supervisor::{AskError, Handle},
+    systemd,
     tls::{self, TlsError},
 };
 
@@ -101,9 +102,12 @@ impl Reloader {
     /// Reads the file again, and puts in place what it says; with `dry_run` only tells what that would change.
     pub(crate) async fn reload(&self, dry_run: bool) -> Result<Reloaded, ReloadError> {
         let mut current = self.current.lock().await;
+        if dry_run {
+            return self.try_reload(&mut current, dry_run).await;
+        }
+        systemd::tell(systemd::State::Reloading);
         let reloaded = self.try_reload(&mut current, dry_run).await;
         match &reloaded {
-            _ if dry_run => {}
             Ok(Reloaded { changed, needs_restart }) => {
                 self.metrics.reloaded(RELOADED);
                 info!(?changed, ?needs_restart, "The configuration was reloaded");
@@ -113,6 +117,8 @@ impl Reloader {
                 warn!(%error, "The configuration was not reloaded; the one before stays in force");
             }
         }
+        // Refused or not: the balancer serves by the configuration in force.
+        systemd::tell(systemd::State::Ready);
         reloaded
     }
 
@@ -131,7 +137,8 @@ impl Reloader {
         let access = Access::load(&config.admin)?;
         let tls = tls::acceptor(&config.tls)?;
         if !dry_run {
-            let rules = Rules { pools: config.pools.clone(), access, effective: effective.masked() };
+            let rules =
+                Rules { pools: config.pools.clone(), access, effective: effective.masked() };
             let publish = self.publisher(&config, tls, rules);
             self.handle.reconfigure(config.pools.clone(), reloaded.clone(), publish).await?;
             *current = Loaded { config, effective, written: next.written };

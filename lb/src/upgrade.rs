@@ -33,7 +33,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -46,6 +45,7 @@ use crate::{
     COMMIT, VERSION,
     engine::Holds,
     supervisor::{AskError, Frozen, Handle},
+    systemd,
 };
 
 /// How long the listeners may take to close once another process serves: far more than they do.
@@ -167,9 +167,7 @@ impl Upgrader {
             (Ok(version), Some(frozen)) if leave(&self.stage, Stage::HandedOver) => {
                 let pid = successor.pid();
                 // Where systemd started this process, it is to watch over the other one from now on.
-                if let Err(error) = sd_notify::notify(&[NotifyState::MainPid(pid)]) {
-                    warn!(%error, "systemd could not be told of the new process");
-                }
+                systemd::tell(systemd::State::MainPid(pid));
                 frozen.leave();
                 self.holds.leave();
                 // Should that process crash, the next one must not find it locked by this one.

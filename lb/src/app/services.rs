@@ -30,6 +30,7 @@ use crate::{
     proxy::Front,
     reload::Reloader,
     supervisor::Supervisor,
+    systemd,
     upgrade::{self, Sockets, Stage},
 };
 
@@ -61,6 +62,7 @@ impl ShutdownSignalWatch for Signals {
         }
         if upgrade::leave(&self.stage, Stage::Closing) {
             info!("Closing: no new connections; a second signal ends requests in progress");
+            systemd::tell(systemd::State::Stopping);
         }
         self.sockets.close();
         // Fails only if the main thread has ended, and the process with it.

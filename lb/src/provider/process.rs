@@ -31,6 +31,7 @@ use tokio::{
 use super::{Ending, Found, ProcessId, Provider, Remembered, Spec, Started, failure};
 use crate::{
     config::ProviderConfig,
+    systemd,
     tail::{self, Tail},
 };
 
@@ -93,6 +94,9 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        for variable in systemd::not_inherited(false) {
+            command.env_remove(variable);
+        }
         command
     }
 }

@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     supervisor::Legacy,
+    systemd,
     tail::{self, Tail},
 };
 
@@ -114,7 +115,11 @@ impl Successor {
         let (ours, theirs) = StdUnixStream::pair().map_err(not_started)?;
         ours.set_nonblocking(true).map_err(not_started)?;
         let (words, channel) = UnixStream::from_std(ours).map_err(not_started)?.into_split();
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for variable in systemd::not_inherited(true) {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .args(arguments)
             .env(PREDECESSOR, std::process::id().to_string())
             .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -46,6 +46,19 @@ async fn the_unit_s_commands_are_ones_that_we_know() {
     command.args(arguments("ExecStart", &path));
     let balancer = Balancer::launch(command, Some(file)).await;
     balancer.until_printed("ready in").await;
+
+    let reload = async || {
+        let mut command = ringmaster();
+        command.args(arguments("ExecReload", &path));
+        command.env("RINGMASTER_ADMIN", format!("http://{}", balancer.admin));
+        command.output().await.unwrap()
+    };
+    let good = reload().await;
+    assert!(good.status.success(), "{good:?}");
+    balancer.rewrite_config("threads: many");
+    let bad = reload().await;
+    assert!(!bad.status.success(), "a bad configuration must fail the reload");
+    assert!(String::from_utf8(bad.stderr).unwrap().contains("threads: \"many\""));
     balancer.stop().await;
 }
 

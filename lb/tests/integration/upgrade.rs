@@ -5,19 +5,17 @@ mod load;
 mod refused;
 mod secure;
 mod successor;
+mod systemd;
 mod tunnel;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tokio::net::UnixDatagram;
 
 use self::{load::Mixed, successor::Service, tunnel::Tunnel};
 use crate::{
     cli::run,
-    harness::{
-        Balancer, DEADLINE, backend::Backend, config_file, http, is_alive, ringmaster, until,
-    },
+    harness::{Balancer, backend::Backend, config_file, http, is_alive, ringmaster, until},
 };
 
 /// name → what must not change.
@@ -196,24 +194,5 @@ async fn the_command_says_who_serves() {
     assert_eq!(told["predecessor"], pid);
     service.follow(told["pid"].as_u64().unwrap() as u32).await;
     service.until_alone().await;
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn systemd_is_told_who_serves() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("notify");
-    let systemd = UnixDatagram::bind(&path).unwrap();
-    let told = async || {
-        let mut text = [0; 256];
-        let read = tokio::time::timeout(DEADLINE, systemd.recv(&mut text)).await.expect("in time");
-        String::from_utf8(text[..read.unwrap()].to_vec()).unwrap()
-    };
-    let mut service = Service::start_in(&[("NOTIFY_SOCKET", &path)], "").await;
-    assert_eq!(told().await.trim(), "READY=1");
-    for _ in 0..2 {
-        service.upgrade("").await;
-        assert_eq!(told().await.trim(), format!("MAINPID={}", service.pid()));
-    }
     service.stop().await;
 }
