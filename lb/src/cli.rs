@@ -11,7 +11,7 @@ mod spawner;
 mod text;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -19,20 +19,13 @@ use std::{
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use ringmaster_server::ServerArgs;
-use tracing::{Level, Metadata};
-use tracing_subscriber::{
-    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
-};
 
 use self::{client::ClientError, healthcheck::HealthcheckArgs};
 use crate::{
     app,
     config::{Config, ConfigError, Source},
-    privileges, tls,
+    log, privileges, tls,
 };
-
-/// Ours at level INFO; of the libraries what needs a look. Pingora logs each broken client connection as an error.
-const LOG_DEFAULT: &str = "warn,ringmaster=info,pingora_proxy=off,pingora_core=warn";
 
 /// A reverse proxy that keeps its replicas alive.
 #[derive(Debug, Parser)]
@@ -135,7 +128,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Healthcheck(args) => Ok(healthcheck::run(&args)?),
         Command::Replica(args) => Ok(block_on(ringmaster_server::serve(args))??),
         Command::Spawner(args) => {
-            log();
+            log::start();
             Ok(block_on(spawner::run(args))??)
         }
         Command::Doctor(args) => block_on(doctor::run(args))?,
@@ -146,20 +139,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 fn up(UpArgs { config, trust, take_over }: &UpArgs) -> Result<(), Failure> {
     let source = Source { path: config.clone(), trust: trust.clone() };
     let loaded = source.read()?;
-    log();
+    log::start();
     Ok(app::run(loaded, source, *take_over)?)
-}
-
-/// Logs to standard error.
-fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    tracing_subscriber::registry().with(filter).with(filter_fn(has_no_secrets)).with(lines).init();
-}
-
-/// Below INFO, Pingora prints requests whole, with the tokens and cookies of whoever sent them.
-fn has_no_secrets(line: &Metadata<'_>) -> bool {
-    *line.level() <= Level::INFO || !line.target().starts_with("pingora")
 }
 
 fn check(path: &Path) -> Result<(), Failure> {

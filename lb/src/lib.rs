@@ -18,6 +18,7 @@ mod events;
 pub mod fuzzing;
 mod heartbeat;
 mod listen;
+mod log;
 mod metrics;
 mod privileges;
 mod provider;

@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     ejected: IntGaugeVec,
     replicas: IntGaugeVec,
     serving: IntGaugeVec,
+    upstream_connections: IntCounterVec,
     heartbeats: IntCounterVec,
     respawns: IntCounterVec,
     recoveries: HistogramVec,
@@ -77,6 +78,8 @@ pub(crate) struct PoolMetrics {
 pub(crate) struct ReplicaMetrics {
     codes: [IntCounter; CODE_CLASSES.len()],
     duration: Histogram,
+    /// Connections that were opened for requests.
+    pub(crate) connections: IntCounter,
     /// Heartbeats that were answered.
     pub(crate) heartbeats_answered: IntCounter,
     /// Heartbeats that were not.
@@ -167,6 +170,12 @@ impl Metrics {
                 "1 while the replica serves, else 0.",
                 pool_replica,
             )?,
+            upstream_connections: counters(
+                r,
+                "ringmaster_upstream_connections_total",
+                "Connections opened to replicas for requests; the others went over one that was kept.",
+                pool_replica,
+            )?,
             heartbeats: counters(
                 r,
                 "ringmaster_heartbeats_total",
@@ -255,6 +264,7 @@ impl Metrics {
         ReplicaMetrics {
             codes: CODE_CLASSES.map(|code| self.requests.with_label_values(&[pool, replica, code])),
             duration: self.durations.with_label_values(&[pool, replica]),
+            connections: self.upstream_connections.with_label_values(&[pool, replica]),
             heartbeats_answered: heartbeats("answered"),
             heartbeats_missed: heartbeats("missed"),
         }
@@ -263,7 +273,8 @@ impl Metrics {
     /// Takes a removed replica's series away.
     pub(crate) fn forget_replica(&self, pool: &str, replica: &str) {
         let is_of_it = |label: Label<'_>| label("pool") == pool && label("replica") == replica;
-        for vector in [&self.requests, &self.heartbeats, &self.respawns] {
+        for vector in [&self.requests, &self.upstream_connections, &self.heartbeats, &self.respawns]
+        {
             forget(vector, is_of_it, |labels| vector.remove_label_values(labels));
         }
         // Each may be missing: a replica that never served has no series there.

@@ -25,7 +25,7 @@ mod ledger;
 mod passed;
 mod reserved;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, os::fd::RawFd, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -37,6 +37,7 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     prelude::HttpPeer,
+    protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
 };
 use tokio_rustls::TlsAcceptor;
@@ -263,6 +264,21 @@ impl ProxyHttp for Proxy {
                 Error::e_explain(ErrorType::HTTPStatus(status), "no replica is available")
             }
         }
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        _: Option<&Digest>,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        if !reused && let Some(pick) = &ctx.pick {
+            pick.lease.metrics.connections.inc();
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(

@@ -17,6 +17,7 @@ mod heartbeats;
 mod images;
 mod lifecycle;
 mod limits;
+mod logging;
 mod observing;
 mod operators;
 mod overload;
