@@ -54,7 +54,8 @@ enum Command {
     Replica(ServerArgs),
     /// Speaks to a Docker engine for a balancer, and lets nothing through but what it is told to.
     Spawner(spawner::SpawnerArgs),
-    /// Finds what keeps a balancer from running as it should, and says what to do about it.
+    /// Finds what keeps a balancer from running as it should, before its start or while it runs, and says what to do
+    /// about it. Exits with 0 if no check fails, with 1 if one does, and with 2 for bad arguments.
     Doctor(doctor::Args),
     #[command(flatten)]
     Remote(remote::Command),

@@ -29,6 +29,13 @@ pub(crate) enum TlsError {
     Session(#[from] rustls::Error),
 }
 
+impl TlsError {
+    /// Whether this user may not read a file that another one may.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Certificate(error) if error.is_denied())
+    }
+}
+
 /// Reads the certificates, and makes what shakes hands with clients; `None` where none is to be served.
 pub(crate) fn acceptor(config: &TlsConfig) -> Result<Option<TlsAcceptor>, TlsError> {
     if config.listen.is_none() {

@@ -120,6 +120,11 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// Whether somebody says where the balancer is.
+    pub(super) fn is_named(&self) -> bool {
+        self.admin.is_some()
+    }
+
     /// `otherwise` is where the balancer is when nobody says.
     pub(super) fn client(self, otherwise: Admin) -> Result<Client, Failure> {
         let client = Client::new(self.admin.unwrap_or(otherwise), self.token_file.as_deref());

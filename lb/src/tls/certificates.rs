@@ -35,6 +35,13 @@ pub(crate) struct CertificateError {
     fault: CertificateFault,
 }
 
+impl CertificateError {
+    pub(super) fn is_denied(&self) -> bool {
+        let CertificateFault::Unreadable(error) = &self.fault else { return false };
+        error.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
 enum CertificateFault {

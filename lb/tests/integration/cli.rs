@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::harness::{Balancer, DEADLINE, Replica, config_file, kill_9, ringmaster, until};
+use crate::harness::{
+    Balancer, DEADLINE, Replica, config_file, kill_9, ringmaster, tls::Authority, until,
+};
 
 /// What a command came to.
 pub(crate) struct Done {
@@ -306,6 +308,77 @@ async fn a_doctor_finds_a_healthy_balancer_healthy() {
         assert!(out.contains(&line), "{line:?} is not in:\n{out}");
     }
     assert_eq!(output.status.code(), Some(0), "{out}");
+    balancer.stop().await;
+}
+
+#[tokio::test]
+async fn a_doctor_before_the_start_finds_nothing_wrong() {
+    let authority = Authority::new();
+    let tokens = secret("admin correct-horse-battery-staple\n");
+    let (proxy, admin) = (nobody(), nobody());
+    let config = |tls: &str| {
+        config_file(&format!(
+            "{tls}listen: {proxy}\nadmin: {{ listen: {admin}, tokens_file: {} }}",
+            tokens.path().display()
+        ))
+    };
+    // The balancer raises the soft limit by itself.
+    let doctor = async |file: &NamedTempFile| {
+        let script = format!("ulimit -S -n 512; exec \"$0\" doctor -c {}", file.path().display());
+        let output = tokio::process::Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_ringmaster")])
+            .env_remove("RINGMASTER_ADMIN")
+            .output()
+            .await
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let good = config(&authority.config(""));
+    let (code, out) = doctor(&good).await;
+    for line in [
+        format!("ok    listen: {proxy} is free\n"),
+        "ok    tls.listen: 127.0.0.1:0 is free\n".to_owned(),
+        format!("ok    admin.listen: {admin} is free\n"),
+        "ok    tls.certificates: 1 can be used\n".to_owned(),
+        format!("ok    admin.tokens_file: {} can be used\n", tokens.path().display()),
+        "ok    open files: at most ".to_owned(),
+        format!("note  admin API: no balancer runs at http://{admin}\n"),
+    ] {
+        assert!(out.contains(&line), "{line:?} is not in:\n{out}");
+    }
+    assert_eq!(code, Some(0), "{out}");
+
+    // Somebody who names a balancer wants to hear that it does not run.
+    let done = run(admin, &format!("doctor -c {}", good.path().display())).await;
+    assert!(done.out.contains("FAIL  admin API: nobody answers at "), "{}", done.out);
+    assert_eq!(done.code, Some(1));
+
+    // What would keep it from starting is found without it.
+    std::fs::set_permissions(tokens.path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let missing =
+        "tls: { listen: 127.0.0.1:0, certificates: [{ certificate: /none, key: /none }] }\n";
+    let (code, out) = doctor(&config(missing)).await;
+    assert!(out.contains("FAIL  tls.certificates[0].certificate: /none: cannot be read"), "{out}");
+    assert!(out.contains("FAIL  admin.tokens_file: "), "{out}");
+    assert_eq!(code, Some(1), "{out}");
+}
+
+#[tokio::test]
+async fn a_doctor_expects_an_answer_where_a_balancer_holds_the_port() {
+    let balancer = Balancer::start("").await;
+    // The configuration has another admin port than the balancer that holds the port for clients.
+    let config =
+        config_file(&format!("listen: {}\nadmin: {{ listen: {} }}", balancer.proxy, nobody()));
+    let output = ringmaster()
+        .args(["doctor", "-c"])
+        .arg(config.path())
+        .env_remove("RINGMASTER_ADMIN")
+        .output()
+        .await
+        .unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(out.contains("FAIL  admin API: nobody answers at "), "{out}");
+    assert_eq!(output.status.code(), Some(1), "{out}");
     balancer.stop().await;
 }
 

@@ -42,6 +42,14 @@ pub(crate) enum AccessError {
     Line { path: PathBuf, line: usize, fault: LineError },
 }
 
+impl AccessError {
+    /// Whether this user may not read the file, although another one may.
+    pub(crate) fn is_denied(&self) -> bool {
+        let Self::Unreadable { error, .. } = self else { return false };
+        error.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
 /// What is wrong with a line of the tokens file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LineError {
