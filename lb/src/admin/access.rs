@@ -16,7 +16,7 @@ use axum::http::HeaderValue;
 use ipnet::IpNet;
 use std::{
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -83,8 +83,7 @@ impl Access {
             return Ok(Operator { role: Role::Admin, proof: Proof::Address });
         }
         if self.tokens.is_empty() {
-            let message = format!("{addr} is not trusted: it must be in admin.trust");
-            return Err(Refusal::new(Code::Forbidden, message));
+            return Err(Refusal::new(Code::Forbidden, self.stranger(addr)));
         }
         let unauthorized = |message| Refusal::new(Code::Unauthorized, message);
         let authorization = authorization
@@ -103,6 +102,15 @@ impl Access {
             return Err(unauthorized("the token is not valid"));
         };
         Ok(Operator { role: token.role, proof: Proof::Token(token.fingerprint) })
+    }
+
+    /// What one that is not trusted is told where there are no tokens.
+    fn stranger(&self, addr: IpAddr) -> String {
+        // Whoever calls another address of the machine that it is on, calls from that one.
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        let trusted = loopback.iter().find(|it| self.trust.iter().any(|net| net.contains(*it)));
+        let advice = trusted.map(|it| format!(", or call {it} from the balancer's own machine"));
+        format!("{addr} is not trusted: add it to admin.trust{}", advice.unwrap_or_default())
     }
 
     fn token(&self, secret: &[u8]) -> Option<&Token> {

@@ -131,6 +131,24 @@ async fn a_change_whose_caller_goes_away_is_written_down() {
     balancer.stop().await;
 }
 
+/// A forwarder of connections on the machine makes all of its clients look like that.
+#[tokio::test]
+async fn a_caller_from_the_machine_s_own_address_is_not_trusted_for_it() {
+    let balancer = Balancer::start(
+        "\nlisten: 0.0.0.0:0\nadmin: { listen: 127.0.0.1:0, trust: [127.0.0.1/32] }\n\
+         pools: { default: { replicas: 1 } }",
+    )
+    .await;
+    let own = SocketAddr::from(([127, 0, 0, 2], balancer.proxy.port()));
+    let answer = as_stranger(own, "GET /rep", "").await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let advice = "127.0.0.2 is not trusted: add it to admin.trust, or call 127.0.0.1 from the balancer's own machine";
+    assert!(answer.contains(advice), "{answer}");
+    let loopback = SocketAddr::from(([127, 0, 0, 1], balancer.proxy.port()));
+    assert_eq!(http::get(loopback, "/rep").await.status, 200);
+    balancer.stop().await;
+}
+
 #[tokio::test]
 async fn who_guesses_is_locked_out_and_the_trusted_are_not() {
     let (_folder, admin) = tokens(", lockout: { failures: 2 }");

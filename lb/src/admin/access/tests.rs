@@ -127,6 +127,19 @@ fn the_tokens_file_may_have_a_byte_order_mark_and_crlf() {
 }
 
 #[test]
+fn a_stranger_is_told_of_the_loopback_address_that_is_trusted() {
+    for (trust, advice) in [
+        (&["127.0.0.0/8", "::1/128"][..], ", or call 127.0.0.1 from the balancer's own machine"),
+        (&["::1/128"], ", or call ::1 from the balancer's own machine"),
+        (&["10.1.0.0/16"], ""),
+        (&[], ""),
+    ] {
+        let stranger = Access::trusting(trust, "").stranger("10.2.0.1".parse().unwrap());
+        assert_eq!(stranger, format!("10.2.0.1 is not trusted: add it to admin.trust{advice}"));
+    }
+}
+
+#[test]
 fn a_bad_line_is_named_by_number_and_never_quoted() {
     let repeated = format!("read {READER}\n\nadmin {READER}");
     for (text, line, fault) in [

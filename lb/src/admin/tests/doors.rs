@@ -46,7 +46,7 @@ async fn a_stranger_needs_a_token() {
 #[tokio::test]
 async fn without_tokens_a_stranger_is_refused_in_the_shape_of_the_path() {
     let api = Api::start();
-    let message = "192.0.2.1 is not trusted: it must be in admin.trust";
+    let message = "192.0.2.1 is not trusted: add it to admin.trust, or call 127.0.0.1 from the balancer's own machine";
     for (target, body) in [
         ("/rep", format!(r#"{{"message":"<Error> {message}","status":"failure"}}"#)),
         ("/metrics", format!(r#"{{"error":{{"code":"forbidden","message":"{message}"}}}}"#)),
