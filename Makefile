@@ -5,13 +5,17 @@ CARGO ?= cargo
 CONFIG ?=
 # What `make test` does where no Docker engine answers: auto leaves out what needs one, require fails.
 DOCKER ?= auto
+# What `make install` installs, and where: DESTDIR is put in front of every path, for packages.
+BINARY ?= target/release/ringmaster
+PREFIX ?= /usr/local
+DESTDIR ?=
 # NATIVE=1: for this machine's processor, and perhaps no other.
 NATIVE ?=
 ifneq ($(NATIVE),)
 export RUSTFLAGS := $(RUSTFLAGS) -C target-cpu=native
 endif
 
-.PHONY: help setup run build pgo test verify fix fuzz bench chaos soak microbench schemathesis sbom auditable images up down logs restart reload
+.PHONY: help setup run build install pgo test verify fix fuzz bench chaos soak microbench schemathesis sbom auditable images up down logs restart reload
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +25,13 @@ setup:
 
 build: setup ## Builds the release binary, target/release/ringmaster.
 	$(CARGO) build --release --locked -p ringmaster
+
+install: ## Installs the binary of `make build` and the systemd unit below PREFIX (/usr/local), as DESTDIR says. Builds nothing.
+	@[ -x $(BINARY) ] || { echo "install: $(BINARY) is missing; run \`make build\` first" >&2; exit 1; }
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/ringmaster
+	install -D -m 644 conf/ringmaster.yaml $(DESTDIR)$(PREFIX)/share/doc/ringmaster/ringmaster.yaml
+	install -D -m 644 conf/systemd/ringmaster.service $(DESTDIR)$(PREFIX)/lib/systemd/system/ringmaster.service
+	sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/ringmaster.service
 
 pgo: setup ## Builds target/release-pgo/ringmaster, laid out by what a trial load runs through; takes several builds.
 	@scripts/pgo.sh

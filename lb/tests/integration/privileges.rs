@@ -62,6 +62,37 @@ async fn the_unit_s_commands_are_ones_that_we_know() {
     balancer.stop().await;
 }
 
+#[tokio::test]
+async fn make_installs_the_binary_and_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let destination = folder.path().display();
+    let make = async |binary: &str| {
+        let output = tokio::process::Command::new("make")
+            .args(["-s", "install", "PREFIX=/opt/ringmaster"])
+            .arg(format!("DESTDIR={destination}"))
+            .arg(format!("BINARY={binary}"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output();
+        output.await.unwrap()
+    };
+    let missing = make("/no/such/binary").await;
+    let text = String::from_utf8(missing.stderr).unwrap();
+    assert!(text.contains("run `make build` first"), "{text}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is installed");
+
+    let installed = make(env!("CARGO_BIN_EXE_ringmaster")).await;
+    assert!(installed.status.success(), "{installed:?}");
+    let binary = folder.path().join("opt/ringmaster/bin/ringmaster");
+    let version = tokio::process::Command::new(&binary).arg("--version").output().await.unwrap();
+    assert!(version.status.success(), "{version:?}");
+    let unit = folder.path().join("opt/ringmaster/lib/systemd/system/ringmaster.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    for key in ["ExecStartPre", "ExecStart", "ExecReload"] {
+        assert!(unit.contains(&format!("\n{key}=/opt/ringmaster/bin/ringmaster ")), "{unit}");
+    }
+    assert!(folder.path().join("opt/ringmaster/share/doc/ringmaster/ringmaster.yaml").exists());
+}
+
 #[test]
 fn the_unit_is_a_sandbox() {
     let settings = settings();
