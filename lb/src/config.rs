@@ -12,6 +12,7 @@ mod fuzz;
 mod heartbeat;
 pub(crate) mod names;
 mod nearest;
+mod own;
 mod pool;
 mod reader;
 mod sections;
@@ -135,12 +136,22 @@ pub(crate) struct ClientConfig {
     /// The whole head, request line included.
     pub(crate) header_bytes_max: usize,
     pub(crate) headers_max: usize,
+    pub(crate) underscores_in_headers: Underscores,
     pub(crate) body_bytes_max: u64,
     pub(crate) requests_per_connection_max: u32,
     pub(crate) connections_max: usize,
     /// Of one address, or of one IPv6 network of 64 bits.
     pub(crate) connections_per_client_max: usize,
     pub(crate) http2: Http2Config,
+}
+
+/// What becomes of header fields with an underscore in their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Underscores {
+    Drop,
+    /// But for those that may be taken for a field that the balancer sets, removes or acts on.
+    Pass,
+    Refuse,
 }
 
 /// What one HTTP/2 connection may take besides.
@@ -157,7 +168,8 @@ pub(crate) struct Http2Config {
 /// Which requests go to which pool.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RouteConfig {
-    /// The host name, lower case and without a port; any when `None`.
+    /// The host name, lower case, without a port and without the dot of the root; any when `None`. An IPv6 address is in
+    /// brackets, in its shortest form.
     pub(crate) host: Option<String>,
     /// Matches whole path segments: `/api` takes `/api` and `/api/x`, not `/apix`.
     pub(crate) path_prefix: String,
@@ -370,11 +382,29 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Refuses replicas that are this balancer itself. A file has been checked for them; what a reload makes of it, with the
+    /// listeners of the start, has not.
+    pub(crate) fn check_addresses(&self, path: &Path) -> Result<(), ConfigError> {
+        let faults = self.own_addresses();
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError::new(Some(path), faults)) }
+    }
+}
+
 impl RouteConfig {
-    /// Whether it takes a request to `path` on `host`, which comes without a port, in any case.
+    /// Whether it takes a request to `path` on `host`, which comes without a port and without the dot of the root, in any
+    /// case and, if it is an IPv6 address, in any form.
     pub(crate) fn takes(&self, host: &str, path: &str) -> bool {
         let below = path.strip_prefix(self.path_prefix.trim_end_matches('/'));
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-            && self.host.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(host))
+            && self
+                .host
+                .as_ref()
+                .is_none_or(|it| it.eq_ignore_ascii_case(host) || is_same(it, host))
     }
+}
+
+/// Whether two hosts are the same IPv6 address.
+fn is_same(own: &str, host: &str) -> bool {
+    own.starts_with('[') && forms::ipv6(own).is_some_and(|own| forms::ipv6(host) == Some(own))
 }

@@ -191,7 +191,13 @@ impl ProxyHttp for Proxy {
         let header = session.req_header_mut();
         if header.version == Version::HTTP_2 {
             let limits = framing::Limits::of(&ctx.settings.client);
-            return framing::read_http2_head(header, &limits).or_else(|fault| ctx.refuse(fault));
+            return match framing::read_http2_head(header, &limits) {
+                Ok(has_claims) => {
+                    ctx.link.set_claims(has_claims);
+                    Ok(())
+                }
+                Err(fault) => ctx.refuse(fault),
+            };
         }
         // Interim answers are unknown to HTTP/1.0.
         let is_1_0 = header.version == Version::HTTP_10;
@@ -292,6 +298,9 @@ impl ProxyHttp for Proxy {
         ctx.link.upload.begin();
         let id = ctx.request_id.get_or_insert_with(|| self.ids.request_id(received, trusted));
         fields::of_request(request, |sent| {
+            if !trusted && ctx.link.has_claims() {
+                forward::remove_claims(sent);
+            }
             forward::request(sent, ctx.peer, trusted, received.version, ctx.link.is_secure)?;
             forward::request_id(sent, id);
             match &ctx.pick {
@@ -316,7 +325,7 @@ impl ProxyHttp for Proxy {
             let error = Error::explain(ErrorType::InvalidHTTPHeader, "a bad answer of a replica");
             return Err(error.into_up());
         }
-        Ok(())
+        forward::respell_length(response)
     }
 
     async fn response_filter(
@@ -446,7 +455,8 @@ impl ProxyHttp for Proxy {
         }
         let header = session.req_header();
         self.ledger.ended(ending, || Entry {
-            client: ctx.peer,
+            client: forward::client(header, ctx.peer, |addr| ctx.settings.trusts(addr)),
+            peer: ctx.peer,
             method: Some(&header.method),
             path: Some(header.uri.path()),
             status,

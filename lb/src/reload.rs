@@ -133,6 +133,7 @@ impl Reloader {
         let changed = current.differences(&next);
         let effective = next.effective.clone();
         let (config, needs_restart) = current.config.successor(next.config);
+        config.check_addresses(path)?;
         let reloaded = Reloaded { changed, needs_restart };
         let access = Access::load(&config.admin)?;
         let tls = tls::acceptor(&config.tls)?;

@@ -23,6 +23,7 @@ pub(super) fn host_is_acceptable(request: &Request) -> bool {
     match host(request) {
         Some(authority) => {
             let host = authority.host();
+            let host = host.strip_suffix('.').unwrap_or(host);
             let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
             literal.unwrap_or(host).parse::<IpAddr>().is_ok()
                 || host.eq_ignore_ascii_case("localhost")

@@ -58,7 +58,11 @@ pub(super) const FILE: Form<Option<PathBuf>> = Form {
 /// A host as a route compares it: lower case, without a port.
 pub(super) const ROUTE_HOST: Form<Option<String>> = Form {
     name: "a host; use a name or an address without a port, such as example.com or [::1]",
-    parse: |text| is_host(text).then(|| Some(text.to_ascii_lowercase())),
+    parse: |text| {
+        let host = text.strip_suffix('.').filter(|it| !it.ends_with(']')).unwrap_or(text);
+        is_host(host)
+            .then(|| Some(ipv6(host).map_or(host.to_ascii_lowercase(), |it| format!("[{it}]"))))
+    },
 };
 
 /// The value of a `Host` header.
@@ -183,14 +187,14 @@ fn is_host_with_port(text: &str) -> bool {
     }
 }
 
+/// The address in `[ADDRESS]`.
+pub(super) fn ipv6(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
 fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            (1..=253).contains(&text.len()) && text.bytes().all(allowed)
-        }
-    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    ipv6(text).is_some() || (1..=253).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// The engine knows the whole grammar; this keeps out what cannot be a reference or is not one to an image.
@@ -222,7 +226,23 @@ mod tests {
         for good in ["a", "Example.com", "a_b.local", "127.0.0.1", "[::1]", &"a".repeat(253)] {
             assert_eq!((ROUTE_HOST.parse)(good), Some(Some(good.to_lowercase())));
         }
-        for bad in ["", "a:80", "::1", "[::1", "[x]", "a b", "a/b", "*.a", "ä", &"a".repeat(254)] {
+        for (text, host) in [("A.example.", "a.example"), ("[0:0::0001]", "[::1]")] {
+            assert_eq!((ROUTE_HOST.parse)(text), Some(Some(host.to_owned())));
+        }
+        for bad in [
+            "",
+            ".",
+            "[::1].",
+            "a:80",
+            "::1",
+            "[::1",
+            "[x]",
+            "a b",
+            "a/b",
+            "*.a",
+            "ä",
+            &"a".repeat(254),
+        ] {
             assert_eq!((ROUTE_HOST.parse)(bad), None, "{bad}");
         }
     }

@@ -9,8 +9,9 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    AdminConfig, CertificateConfig, ClientConfig, Config, Http2Config, LockoutConfig, PoolConfig,
-    RouteConfig, TlsConfig, fault::quoted, forms, pool, reader::Reader,
+    AdminConfig, CertificateConfig, ClientConfig, Config, Http2Config, KeySource, LockoutConfig,
+    PoolConfig, RouteConfig, TlsConfig, Underscores, fault::quoted, forms, own::own_addresses,
+    pool, reader::Reader,
 };
 
 /// More would only wait for a core.
@@ -62,6 +63,10 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
             format!("port {} is that of {key}; choose another", other.port())
         });
     }
+    rule_keys(file, &pools, &client);
+    for (key, text) in own_addresses((listen, admin.listen, tls.listen), &pools) {
+        file.rule(false, &[&key, "listen", "admin.listen", "tls.listen"], || text);
+    }
     Config {
         listen,
         threads,
@@ -78,6 +83,19 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
         client,
         routes,
         pools,
+    }
+}
+
+/// A key that is dropped before anybody looks for it is none.
+fn rule_keys(file: &mut Reader<'_>, pools: &BTreeMap<String, PoolConfig>, client: &ClientConfig) {
+    let is_passed = client.underscores_in_headers == Underscores::Pass;
+    for (pool, config) in pools {
+        let KeySource::Header(name) = &config.key else { continue };
+        let key = format!("pools.{pool}.key");
+        let is_there = is_passed || !name.as_str().contains('_');
+        file.rule(is_there, &[&key, "client.underscores_in_headers"], || {
+            format!("header:{name} has an underscore; it needs client.underscores_in_headers: pass")
+        });
     }
 }
 
@@ -127,6 +145,8 @@ fn certificate(pair: &mut Reader<'_>) -> CertificateConfig {
 
 fn client(client: &mut Reader<'_>) -> ClientConfig {
     let seconds = Duration::from_secs;
+    let underscores =
+        [("drop", Underscores::Drop), ("pass", Underscores::Pass), ("refuse", Underscores::Refuse)];
     let config = ClientConfig {
         header_timeout: client.duration("header_timeout_ms", seconds(10)),
         keepalive_timeout: client.duration("keepalive_timeout_ms", seconds(60)),
@@ -141,6 +161,11 @@ fn client(client: &mut Reader<'_>) -> ClientConfig {
         uri_bytes_max: client.number("uri_bytes_max", 8_192, 1..=HEADER_BYTES_MAX),
         header_bytes_max: client.number("header_bytes_max", 32_768, 1..=HEADER_BYTES_MAX),
         headers_max: client.number("headers_max", 100, 1..=HEADERS_MAX),
+        underscores_in_headers: client.choice(
+            "underscores_in_headers",
+            Underscores::Drop,
+            &underscores,
+        ),
         body_bytes_max: client.number("body_bytes_max", 1 << 30, 1..=BODY_BYTES_MAX),
         requests_per_connection_max: client.number(
             "requests_per_connection_max",

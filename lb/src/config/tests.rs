@@ -273,6 +273,11 @@ fn routes_take_whole_segments_of_their_host() {
         (route(Some("a.b"), "/"), "A.B", "/", true),
         (route(Some("a.b"), "/"), "a", "/", false),
         (route(Some("a.b"), "/"), "", "/", false),
+        (route(Some("[::1]"), "/"), "[::1]", "/", true),
+        (route(Some("[::1]"), "/"), "[0:0:0:0:0:0:0:1]", "/", true),
+        (route(Some("[2001:db8::a]"), "/"), "[2001:DB8:0::A]", "/", true),
+        (route(Some("[::1]"), "/"), "[::2]", "/", false),
+        (route(Some("[::1]"), "/"), "a", "/", false),
     ] {
         assert_eq!(route.takes(host, path), expected, "{route:?} {host} {path}");
     }

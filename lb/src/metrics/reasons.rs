@@ -89,6 +89,8 @@ pub(crate) enum Rejection {
     Http2Flood,
     /// There are as many connections as may be, in all or of this client.
     Connections,
+    /// It came back to this balancer too often.
+    Loop,
     /// No route matches.
     NoRoute,
     /// The pool has as many requests as it may.
@@ -96,7 +98,7 @@ pub(crate) enum Rejection {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::BadHead,
         Self::BadBody,
         Self::HeadTooLarge,
@@ -107,6 +109,7 @@ impl Rejection {
         Self::TlsHandshake,
         Self::Http2Flood,
         Self::Connections,
+        Self::Loop,
         Self::NoRoute,
         Self::Overload,
     ];
@@ -124,6 +127,7 @@ impl Rejection {
             Self::TlsHandshake => "tls_handshake",
             Self::Http2Flood => "http2_flood",
             Self::Connections => "connections",
+            Self::Loop => "loop",
             Self::NoRoute => "no_route",
             Self::Overload => "overload",
         }

@@ -1,6 +1,6 @@
 //! What is added to and taken from heads on their way through: `X-Forwarded-*`, `Via`, hop-by-hop fields.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::{
@@ -8,7 +8,7 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
 };
 
-use super::fields;
+use super::{fields, framing::is_claim};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const X_RINGMASTER: HeaderName = HeaderName::from_static("x-ringmaster");
@@ -37,13 +37,14 @@ const HOP_BY_HOP: [HeaderName; 4] = [
     header::TRAILER,
 ];
 
-/// The host that a request is for, without the port; empty if it says none.
+/// The host that a request is for, without the port and without the dot of the root; empty if it says none.
 pub(super) fn host(request: &RequestHeader) -> &str {
     let value = request.headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or("");
-    match value.rfind(':') {
+    let host = match value.rfind(':') {
         Some(colon) if !value.ends_with(']') => &value[..colon],
         Some(_) | None => value,
-    }
+    };
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// What a request takes up while it waits, in bytes: its head, and what Pingora keeps of its body to send it again.
@@ -60,7 +61,8 @@ pub(super) fn weight(request: &RequestHeader) -> u32 {
     u32::try_from((request.raw_path().len() + fields) as u64 + body).unwrap_or(u32::MAX)
 }
 
-/// The client that a request comes from: the connection's other end, or what the trusted proxies between say.
+/// The client that a request comes from: the connection's other end, or what the trusted proxies between say. A hop that
+/// is no address ends the walk, at the proxy that vouched for it.
 pub(super) fn client(
     request: &RequestHeader,
     peer: Option<IpAddr>,
@@ -84,7 +86,28 @@ fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Option<
         .iter()
         .map(|value| value.to_str().unwrap_or(""))
         .flat_map(|value| value.split(','))
-        .map(|hop| hop.trim().parse().ok())
+        .map(|hop| hop_addr(hop.trim()))
+}
+
+/// The address of a hop, as proxies write it: also with a port, in brackets, or in quotes as in `Forwarded` (RFC 7239 §6).
+fn hop_addr(hop: &str) -> Option<IpAddr> {
+    let hop = hop.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(hop);
+    let addr = if let Ok(addr) = hop.parse::<IpAddr>() {
+        addr
+    } else if let Ok(addr) = hop.parse::<SocketAddr>() {
+        addr.ip()
+    } else {
+        hop.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into()
+    };
+    Some(addr.to_canonical())
+}
+
+/// Takes what a client that is not trusted says about where its request came from.
+pub(super) fn remove_claims(sent: &mut HeaderMap) {
+    let claims = sent.keys().filter(|it| is_claim(it.as_str().as_bytes())).cloned();
+    for name in claims.collect::<Vec<_>>() {
+        sent.remove(name);
+    }
 }
 
 /// Tells the replica who asked, and for what. Only a trusted proxy's own words are kept.
@@ -149,6 +172,21 @@ pub(super) fn has_one_length(response: &ResponseHeader) -> bool {
         }
         _ => false,
     }
+}
+
+/// Takes the zeros before a length, which some would read as an octal number. The answer has one length at most.
+pub(super) fn respell_length(response: &mut ResponseHeader) -> Result<()> {
+    let length =
+        response.headers.get(header::CONTENT_LENGTH).map_or(&b""[..], HeaderValue::as_bytes);
+    if length.len() < 2 || length[0] != b'0' {
+        return Ok(());
+    }
+    let zeros = length[..length.len() - 1].iter().take_while(|it| **it == b'0').count();
+    let length = HeaderValue::from_bytes(&length[zeros..]);
+    response.insert_header(
+        header::CONTENT_LENGTH,
+        length.or_err(ErrorType::InvalidHTTPHeader, "a bad length")?,
+    )
 }
 
 /// Tells the replica the request's id, unless exactly this id came with it: to write a field again costs as much as a new one.
@@ -230,9 +268,18 @@ mod tests {
     #[test]
     fn the_host_comes_without_its_port() {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (value, expected) in
-            [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
-        {
+        for (value, expected) in [
+            ("a:80", "a"),
+            ("a", "a"),
+            ("a:", "a"),
+            ("a.example.", "a.example"),
+            ("a.example.:80", "a.example"),
+            ("a.example.:", "a.example"),
+            ("a..", "a."),
+            ("[::1]:80", "[::1]"),
+            ("[::1]:", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
             request.insert_header(header::HOST, value).unwrap();
             assert_eq!(host(&request), expected);
         }
@@ -249,6 +296,21 @@ mod tests {
             ("10.0.0.1", &["9.9.9.9, 10.0.0.2"], "9.9.9.9"),
             ("10.0.0.1", &["9.9.9.9", "10.0.0.2"], "9.9.9.9"),
             ("10.0.0.1", &["junk, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["9.9.9.9:51234"], "9.9.9.9"),
+            ("10.0.0.1", &["9.9.9.9:51234, 10.0.0.2:80"], "9.9.9.9"),
+            ("10.0.0.1", &["2001:db8::7"], "2001:db8::7"),
+            ("10.0.0.1", &["[2001:db8::7]"], "2001:db8::7"),
+            ("10.0.0.1", &["[2001:DB8::7]:51234"], "2001:db8::7"),
+            ("10.0.0.1", &["\"[2001:db8::7]:51234\""], "2001:db8::7"),
+            ("10.0.0.1", &["\"9.9.9.9\""], "9.9.9.9"),
+            ("10.0.0.1", &["::ffff:9.9.9.9"], "9.9.9.9"),
+            ("10.0.0.1", &["8.8.8.8, ::ffff:10.0.0.2"], "8.8.8.8"),
+            ("10.0.0.1", &["9.9.9.9:"], "10.0.0.1"),
+            ("10.0.0.1", &["9.9.9.9:123456"], "10.0.0.1"),
+            ("10.0.0.1", &["[9.9.9.9]"], "10.0.0.1"),
+            ("10.0.0.1", &["9.9.9.9.\""], "10.0.0.1"),
+            ("10.0.0.1", &["unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["8.8.8.8, "], "10.0.0.1"),
         ] {
             let found = client(&get(forwarded), Some(ip(peer)), trusted);
             assert_eq!(found, Some(ip(expected)), "{peer} {forwarded:?}");
@@ -261,6 +323,33 @@ mod tests {
             let mut sent = get(&["9.9.9.9"]).headers.clone();
             request(&mut sent, Some(ip("1.1.1.1")), trusted, Version::HTTP_11, false).unwrap();
             assert_eq!(joined(&sent, &X_FORWARDED_FOR).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn claims_are_removed_and_nothing_else_is() {
+        let mut sent = get(&["9.9.9.9", "8.8.8.8"]).headers.clone();
+        for name in ["forwarded", "x-real-ip", "x-forwarded-port", "x-request-id", "x-kept"] {
+            sent.append(name, HeaderValue::from_static("1"));
+            sent.append(name, HeaderValue::from_static("2"));
+        }
+        remove_claims(&mut sent);
+        let mut left: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-kept", "x-request-id"]);
+    }
+
+    #[test]
+    fn the_length_of_an_answer_has_no_zeros_before_it() {
+        for (length, expected) in
+            [("010", "10"), ("00", "0"), ("0", "0"), ("10", "10"), ("0000000000000000005", "5")]
+        {
+            let mut answer = ResponseHeader::build(200, None).unwrap();
+            answer.insert_header(header::CONTENT_LENGTH, length).unwrap();
+            assert!(has_one_length(&answer), "{length}");
+            respell_length(&mut answer).unwrap();
+            let lengths: Vec<_> = answer.headers.get_all(header::CONTENT_LENGTH).iter().collect();
+            assert_eq!(lengths, [expected], "{length}");
         }
     }
 

@@ -8,6 +8,8 @@ mod chunks;
 mod frames;
 mod head;
 mod http2;
+mod names;
+mod via;
 
 use crate::metrics::Rejection;
 
@@ -16,6 +18,7 @@ pub(super) use self::{
     frames::Frames,
     head::{BODY_TOO_LARGE, Head, Limits, URI_TOO_LONG, find as find_head, read as read_head},
     http2::read as read_http2_head,
+    names::is_claim,
 };
 
 /// How long a request's body is.
@@ -42,23 +45,35 @@ impl Fault {
     }
 }
 
+/// The byte may not stand in a token (RFC 9110 §5.6.2).
+const NO_TOKEN: u8 = 1;
+/// The byte may, but is no letter, no digit and no `-`.
+const ODD: u8 = 2;
+
+/// What each byte is in a name; looked up for every byte of every name.
+const CLASS: [u8; 256] = {
+    let mut table = [NO_TOKEN; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        match byte as u8 {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' => table[byte] = 0,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'.' | b'^' | b'_' | b'`'
+            | b'|' | b'~' => table[byte] = ODD,
+            _ => {}
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// RFC 9110 §5.6.2.
 fn is_token(byte: u8) -> bool {
-    /// Looked up for every byte of every name.
-    const IS_TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            table[byte] = matches!(
-                byte as u8,
-                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\''
-                    | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-            );
-            byte += 1;
-        }
-        table
-    };
-    IS_TOKEN[usize::from(byte)]
+    CLASS[usize::from(byte)] & NO_TOKEN == 0
+}
+
+/// Everything that the bytes of a name are, together.
+fn class(name: &[u8]) -> u8 {
+    name.iter().fold(0, |seen, &byte| seen | CLASS[usize::from(byte)])
 }
 
 /// What may stand in a field's value: visible, space, tab, and the bytes above ASCII.

@@ -12,9 +12,14 @@ use super::{
     ids::Ids,
     key::KeyText,
 };
-use crate::config::KeySource;
+use crate::config::{KeySource, Underscores};
 
-const LIMITS: Limits = Limits { uri_bytes_max: 512, headers_max: 16, body_bytes_max: 1 << 20 };
+const LIMITS: Limits = Limits {
+    uri_bytes_max: 512,
+    headers_max: 16,
+    body_bytes_max: 1 << 20,
+    underscores: Underscores::Drop,
+};
 
 /// A head is the same one however it was cut on its way, and what is passed on has one meaning.
 pub(crate) fn fuzz_head(bytes: &[u8]) {
@@ -23,10 +28,10 @@ pub(crate) fn fuzz_head(bytes: &[u8]) {
         assert_eq!(found(bytes, step), whole, "in steps of {step}");
     }
     let Ok(Some(head)) = whole else { return };
-    let Ok(Head { length, rewritten }) = read_head(&head, &LIMITS) else { return };
+    let Ok(Head { length, has_claims, rewritten }) = read_head(&head, &LIMITS) else { return };
     let passed = rewritten.unwrap_or(head);
     let again = read_head(&passed, &LIMITS).expect("what is passed on is well formed");
-    assert_eq!(again, Head { length, rewritten: None }, "{passed:?}");
+    assert_eq!(again, Head { length, has_claims, rewritten: None }, "{passed:?}");
     let mut lines: Vec<&[u8]> = passed[..].split(|&it| it == b'\n').collect();
     assert_eq!(lines.pop(), Some(&b""[..]));
     for line in lines {
@@ -109,6 +114,10 @@ pub(crate) fn fuzz_key(bytes: &[u8]) {
             assert!(key.as_bytes().len() <= 3 * bytes.len().max(45), "{source:?}");
         }
         let mut told = request.headers.clone();
+        if !trusted {
+            forward::remove_claims(&mut told);
+            assert!(!told.contains_key("x-real-ip") && !told.contains_key("forwarded"));
+        }
         forward::request(&mut told, Some(peer), trusted, Version::HTTP_2, true)
             .expect("fields can be added");
         let id = ids.request_id(&request, trusted);

@@ -25,7 +25,10 @@ pub(crate) struct Ledger {
 /// What the access log says of a request. All but its end is missing for one whose head could not be read.
 #[derive(Default)]
 pub(super) struct Entry<'a> {
+    /// As the trusted proxies between say.
     pub(super) client: Option<IpAddr>,
+    /// The connection's other end.
+    pub(super) peer: Option<IpAddr>,
     pub(super) method: Option<&'a Method>,
     pub(super) path: Option<&'a str>,
     /// 0 if nothing was answered.
@@ -41,9 +44,14 @@ impl Ledger {
         Self { metrics, access_log }
     }
 
-    /// A request whose head got no further than the front.
-    pub(super) fn refused(&self, rejection: Rejection, status: u16, client: Option<IpAddr>) {
-        self.ended(Ending::Rejected(rejection), || Entry { client, status, ..Entry::default() });
+    /// A request whose head got no further than the front. All that is known of its client is the connection.
+    pub(super) fn refused(&self, rejection: Rejection, status: u16, peer: Option<IpAddr>) {
+        self.ended(Ending::Rejected(rejection), || Entry {
+            client: peer,
+            peer,
+            status,
+            ..Entry::default()
+        });
     }
 
     pub(super) fn ended<'a>(&self, ending: Ending, entry: impl FnOnce() -> Entry<'a>) {
@@ -58,6 +66,7 @@ fn line(ending: Ending, entry: &Entry<'_>) -> Vec<u8> {
     let line = json!({
         "at": rfc3339(SystemTime::now()),
         "client": entry.client,
+        "peer": entry.peer,
         "method": entry.method.map(Method::as_str),
         "path": entry.path,
         "status": entry.status,

@@ -160,6 +160,8 @@ mod tests {
         for (name, expected) in [
             ("a.example", Some(0)),
             ("B.Example", Some(0)),
+            ("b.example.", Some(0)),
+            ("d.c.example.", Some(1)),
             ("d.c.example", Some(1)),
             ("c.example", None),
             ("a.b.c.example", None),

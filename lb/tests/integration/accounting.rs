@@ -88,6 +88,13 @@ async fn each_way_to_end_is_counted_once_and_logged_once() {
             b"",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n",
         ),
+        (
+            2,
+            "rejected loop",
+            b"",
+            "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 ringmaster, 1.1 ringmaster, 1.1 ringmaster, 1.1 ringmaster, \
+             1.1 ringmaster, 1.1 ringmaster\r\n\r\n",
+        ),
         (2, "rejected no_route", b"", "GET / HTTP/1.1\r\nHost: b\r\n\r\n"),
     ] {
         // A whole answer keeps its connection: one that ends right behind it may be taken for the next request.

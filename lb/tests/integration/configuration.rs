@@ -39,6 +39,27 @@ async fn a_configuration_may_have_a_byte_order_mark_and_crlf() {
 }
 
 #[tokio::test]
+async fn a_replica_that_is_the_balancer_itself_is_refused_by_check_and_at_the_start() {
+    let yaml = "
+        listen: 0.0.0.0:5999
+        admin: { listen: 127.0.0.1:5998 }
+        pools: { a: { provider: fixed, fixed: { b: '127.0.0.1:5999', c: '[::ffff:127.0.0.1]:5998' } } }
+    ";
+    for args in [&["check"][..], &[]] {
+        let (code, out, err) = run(args, yaml).await;
+        assert_eq!(code, Some(2), "{out}");
+        for (key, replica, listener) in [
+            ("b", "127.0.0.1:5999", "listen: 0.0.0.0:5999"),
+            ("c", "[::ffff:127.0.0.1]:5998", "admin.listen: 127.0.0.1:5998"),
+        ] {
+            let line =
+                format!("pools.a.fixed.{key}: {replica} is this balancer itself ({listener}); ");
+            assert!(err.contains(&line), "{line} is not in:\n{err}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_fault_is_named_at_once_with_key_value_and_rule() {
     let yaml = "
         lisen: 0.0.0.0:80

@@ -2,6 +2,7 @@
 //! answer that is another's. Modelled on RFC 9112.
 
 mod answers;
+mod fields;
 mod requests;
 
 use std::{net::SocketAddr, time::Duration};
@@ -194,9 +195,12 @@ fn dechunked(mut rest: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Nothing that was meant for the balancer alone.
+/// Nothing that was meant for the balancer alone, and no length that is read in two ways.
 fn is_clean(head: &str) -> bool {
     let head = head.to_ascii_lowercase();
+    if head.lines().any(|it| it.starts_with("content-length: 0") && it != "content-length: 0") {
+        return false;
+    }
     ["x-secret", "keep-alive", "\r\nte:", "\r\ntrailer:", "proxy-connection", "\r\nupgrade:"]
         .iter()
         .all(|it| !head.contains(it))

@@ -11,7 +11,8 @@ async fn routes_choose_the_pool_and_the_first_match_wins() {
         routes:
           - { host: api.test, path_prefix: /, pool: api }
           - { path_prefix: /static, pool: files }
-          - { host: web.test, path_prefix: /, pool: web }
+          - { host: web.test., path_prefix: /, pool: web }
+          - { host: '[::1]', path_prefix: /, pool: web }
         pools:
           api: { replicas: 1, names: [Api] }
           files: { replicas: 1, names: [Files], algorithm: round_robin }
@@ -22,6 +23,12 @@ async fn routes_choose_the_pool_and_the_first_match_wins() {
     for (host, path, served_by) in [
         ("api.test", "/home", "api"),
         ("API.test:80", "/static", "api"),
+        ("api.test.", "/home", "api"),
+        ("api.TEST.:80", "/home", "api"),
+        ("api.test:", "/home", "api"),
+        ("web.test.", "/home", "web"),
+        ("[::1]:80", "/home", "web"),
+        ("[0:0:0:0:0:0:0:1]", "/home", "web"),
         ("web.test", "/static/x", "files"),
         ("web.test", "/staticx", "web"),
         ("web.test", "/home", "web"),

@@ -436,6 +436,34 @@ const REFUSED: &[(&str, &str)] = &[
         "pools.a.fixed: 127.0.0.1:1: there more than once",
     ),
     (
+        "pools: {a: {provider: fixed, fixed: {b: \"127.0.0.1:5000\"}}}",
+        "pools.a.fixed.b: 127.0.0.1:5000 is this balancer itself (listen: 0.0.0.0:5000); use the address of a replica",
+    ),
+    (
+        "pools: {a: {provider: fixed, fixed: {b: \"0.0.0.0:5001\"}}}",
+        "pools.a.fixed.b: 0.0.0.0:5001 is this balancer itself (admin.listen: 127.0.0.1:5001); use the address of a replica",
+    ),
+    (
+        "tls: {listen: \"[::]:443\", certificates: [{certificate: c, key: k}]}\npools: {a: {provider: fixed, fixed: {b: \"[::1]:443\"}}}",
+        "pools.a.fixed.b: [::1]:443 is this balancer itself (tls.listen: [::]:443); use the address of a replica",
+    ),
+    (
+        "client: {underscores_in_headers: keep}",
+        "client.underscores_in_headers: \"keep\": not one of drop, pass, refuse",
+    ),
+    (
+        "pools: {a: {key: \"header:X_User\"}}",
+        "pools.a.key: header:x_user has an underscore; it needs client.underscores_in_headers: pass",
+    ),
+    (
+        "routes: [{host: a.example}, {host: A.example., path_prefix: /x}]",
+        "routes[1]: never reached; routes[0] comes first and takes its requests",
+    ),
+    (
+        "routes: [{host: \"[::1]\"}, {host: \"[0:0::1]\"}]",
+        "routes[1]: never reached; routes[0] comes first and takes its requests",
+    ),
+    (
         "pools: {a: {provider: fixed, fixed: {b: \"127.0.0.1:1\"}, respawn_name: fresh}}",
         "pools.a.respawn_name: fresh: not for provider fixed, where names belong to addresses",
     ),

@@ -4,8 +4,15 @@ use std::{net::Ipv6Addr, str};
 
 use bytes::{Buf, BytesMut};
 
-use super::{Fault, Length, is_field_value, is_token};
-use crate::{config::ClientConfig, metrics::Rejection};
+use super::{
+    Fault, Length, NO_TOKEN, ODD, class, is_field_value, is_token,
+    names::{Fate, fate, is_claim},
+    via,
+};
+use crate::{
+    config::{ClientConfig, Underscores},
+    metrics::Rejection,
+};
 
 pub(super) const BAD_TARGET: Fault = bad("Bad target");
 pub(in super::super) const URI_TOO_LONG: Fault =
@@ -18,15 +25,20 @@ pub(in super::super) const BODY_TOO_LARGE: Fault =
     Fault::new(413, Rejection::BodyTooLarge, "The body is too large");
 pub(super) const NOT_ALLOWED: Fault =
     Fault::new(405, Rejection::BadHead, "The method is not allowed");
+pub(super) const UNDERSCORE: Fault = bad("An underscore in the name of a header field");
 pub(super) const NOT_IMPLEMENTED: Fault =
     Fault::new(501, Rejection::BadHead, "OPTIONS * is not implemented");
 
-/// What a head may take.
+/// The only protocol that a request is let change to.
+const WEB_SOCKET: &[u8] = b"websocket";
+
+/// What a head may take, and have.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Limits {
     pub(in super::super) uri_bytes_max: usize,
     pub(in super::super) headers_max: usize,
     pub(in super::super) body_bytes_max: u64,
+    pub(in super::super) underscores: Underscores,
 }
 
 impl Limits {
@@ -35,6 +47,7 @@ impl Limits {
             uri_bytes_max: client.uri_bytes_max,
             headers_max: client.headers_max,
             body_bytes_max: client.body_bytes_max,
+            underscores: client.underscores_in_headers,
         }
     }
 }
@@ -43,7 +56,10 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Head {
     pub(in super::super) length: Length,
-    /// The head as it is passed on, where that differs: a target in absolute form becomes one in origin form.
+    /// Whether any field is a claim ([`is_claim`]).
+    pub(in super::super) has_claims: bool,
+    /// The head as it is passed on, where that differs: with a target in origin form, a length without zeros before it,
+    /// no field that may be taken for another, and no offer of a protocol but WebSocket.
     pub(in super::super) rewritten: Option<BytesMut>,
 }
 
@@ -53,8 +69,24 @@ struct Fields<'a> {
     host: Option<&'a [u8]>,
     content_length: Option<&'a [u8]>,
     is_chunked: bool,
-    is_upgrade: bool,
+    has_upgrade: bool,
     expects: bool,
+    has_claims: bool,
+    /// Some field is not to be passed on.
+    is_dropping: bool,
+    /// Balancers like this one that `Via` names.
+    passed: usize,
+}
+
+/// What is to become of the protocols that a request offers to change to (RFC 9110 §7.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    /// There is none, or only WebSocket, as it is passed on.
+    AsItIs,
+    /// WebSocket among others, which are taken out.
+    WebSocket,
+    /// None that could be taken up.
+    Dropped,
 }
 
 /// The length of the next head among what was `received`, its empty line included, if all of it has come. What may stand
@@ -118,13 +150,21 @@ pub(in super::super) fn read(head: &[u8], limits: &Limits) -> Result<Head, Fault
         if count > limits.headers_max {
             return Err(TOO_MANY_FIELDS);
         }
-        let (name, value) = field_of(line)?;
+        let (name, value, class) = field_of(line)?;
+        if class & ODD != 0 {
+            match fate(name, limits.underscores) {
+                Fate::Passed => {}
+                Fate::Dropped => fields.is_dropping = true,
+                Fate::Refused => return Err(UNDERSCORE),
+            }
+        }
         fields.take(name, value, is_1_1)?;
     }
     if !lines.0.is_empty() {
         return Err(bad("Bad line in the head"));
     }
     let length = fields.length(limits)?;
+    let offer = if fields.has_upgrade { offer_of(head, length, is_1_1)? } else { Offer::AsItIs };
     let authority = authority_of(method, target)?;
     match (fields.host, authority) {
         (None, None) if is_1_1 => return Err(bad("No Host header")),
@@ -136,11 +176,16 @@ pub(in super::super) fn read(head: &[u8], limits: &Limits) -> Result<Head, Fault
         }
         _ => {}
     }
-    let rewritten = authority.map(|authority| {
-        let host = fields.host.is_none().then_some(authority);
-        in_origin_form(head, method, target, authority, host)
-    });
-    Ok(Head { length, rewritten })
+    let has_zeros = fields.content_length.is_some_and(|it| it.len() > 1 && it[0] == b'0');
+    let differs = authority.is_some() || fields.is_dropping || has_zeros || offer != Offer::AsItIs;
+    let mut rewritten = None;
+    if differs {
+        let to = rewritten.insert(BytesMut::with_capacity(head.len() + target.len()));
+        let host = authority.filter(|_| fields.host.is_none());
+        write_request_line(to, (method, target, authority), is_1_1, host);
+        write_fields(to, head, length, offer, limits.underscores)?;
+    }
+    Ok(Head { length, has_claims: fields.has_claims, rewritten })
 }
 
 /// The rest of a head, line by line.
@@ -159,6 +204,7 @@ impl<'a> Lines<'a> {
 
 impl<'a> Fields<'a> {
     fn take(&mut self, name: &[u8], value: &'a [u8], is_1_1: bool) -> Result<(), Fault> {
+        self.has_claims |= is_claim(name);
         // Told apart by their length first: most fields are none of these.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
@@ -179,7 +225,8 @@ impl<'a> Fields<'a> {
                 }
                 self.expects = true;
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade = true,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.has_upgrade = true,
+            3 if name.eq_ignore_ascii_case(b"via") => self.passed = via::count(self.passed, value)?,
             _ => {}
         }
         Ok(())
@@ -192,9 +239,6 @@ impl<'a> Fields<'a> {
             (None, false) => Length::Known(0),
             (Some(digits), false) => Length::Known(content_length(digits)?),
         };
-        if self.is_upgrade && length != Length::Known(0) {
-            return Err(bad("A change of protocol together with a body"));
-        }
         match length {
             Length::Known(bytes) if bytes > limits.body_bytes_max => Err(BODY_TOO_LARGE),
             _ => Ok(length),
@@ -242,18 +286,19 @@ fn request_line_of(line: &[u8]) -> Result<(&[u8], &[u8], bool), Fault> {
     }
 }
 
-/// Name and value, without the white space around the value.
-fn field_of(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+/// Name, value without the white space around it, and what the bytes of the name are.
+fn field_of(line: &[u8]) -> Result<(&[u8], &[u8], u8), Fault> {
     let colon = line.iter().position(|&it| it == b':').ok_or(bad("A header field without ':'"))?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     // Refuses folded lines as well: they begin with white space.
-    if name.is_empty() || !name.iter().copied().all(is_token) {
+    let class = class(name);
+    if name.is_empty() || class & NO_TOKEN != 0 {
         return Err(bad("Bad name of a header field"));
     }
     if !value.iter().copied().all(is_field_value) {
         return Err(bad("Bad value of a header field"));
     }
-    Ok((name, value.trim_ascii()))
+    Ok((name, value.trim_ascii(), class))
 }
 
 /// The authority of a target in absolute form.
@@ -276,32 +321,106 @@ fn authority_of<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>,
     }
 }
 
-/// The same head for the same host with `/path?query` as its target; `host` is added if it is given.
-fn in_origin_form(
-    head: &[u8],
-    method: &[u8],
-    target: &[u8],
-    authority: &[u8],
+/// What is to become of the offers in a head with `Upgrade`. One that is not honoured is ignored (RFC 9110 §7.8), whatever
+/// the request is: only WebSocket is, where `Connection` announces it. Its bytes begin where the head ends, so that a body
+/// would have two meanings.
+fn offer_of(head: &[u8], length: Length, is_1_1: bool) -> Result<Offer, Fault> {
+    let (mut fields, mut is_alone, mut is_web_socket, mut is_announced) = (0, false, false, false);
+    let mut lines = Lines(head);
+    lines.next()?;
+    loop {
+        let line = lines.next()?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value, _) = field_of(line)?;
+        if name.eq_ignore_ascii_case(b"upgrade") {
+            fields += 1;
+            is_alone = value.eq_ignore_ascii_case(WEB_SOCKET);
+            is_web_socket |= members(value).any(|it| it.eq_ignore_ascii_case(WEB_SOCKET));
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            is_announced |= members(value).any(|it| it.eq_ignore_ascii_case(b"upgrade"));
+        }
+    }
+    if !is_1_1 || !is_web_socket || !is_announced {
+        return Ok(Offer::Dropped);
+    }
+    if length != Length::Known(0) {
+        return Err(bad("A change of protocol together with a body"));
+    }
+    Ok(if is_alone && fields == 1 { Offer::AsItIs } else { Offer::WebSocket })
+}
+
+/// The members of a list (RFC 9110 §5.6.1). Commas in quotes, which no list here may have, separate, too.
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&it| it == b',').map(<[u8]>::trim_ascii).filter(|it| !it.is_empty())
+}
+
+/// Writes the request line, with `/path?query` as its target, and `host` as a field if it is given.
+fn write_request_line(
+    to: &mut BytesMut,
+    (method, target, authority): (&[u8], &[u8], Option<&[u8]>),
+    is_1_1: bool,
     host: Option<&[u8]>,
-) -> BytesMut {
-    let path = &target[b"http://".len() + authority.len()..];
-    let mut rewritten = BytesMut::with_capacity(head.len() + authority.len());
-    rewritten.extend_from_slice(method);
-    rewritten.extend_from_slice(b" ");
-    if !path.starts_with(b"/") {
-        rewritten.extend_from_slice(b"/");
-    }
-    rewritten.extend_from_slice(path);
-    let rest = &head[method.len() + 1 + target.len()..];
-    let (version, fields) = rest.split_at(b" HTTP/1.1\r\n".len());
-    rewritten.extend_from_slice(version);
+) {
+    let path = authority.map_or(target, |it| &target[b"http://".len() + it.len()..]);
+    let slash: &[u8] = if path.starts_with(b"/") { b"" } else { b"/" };
+    let version: &[u8] = if is_1_1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" };
+    write(to, &[method, b" ", slash, path, version]);
     if let Some(host) = host {
-        rewritten.extend_from_slice(b"Host: ");
-        rewritten.extend_from_slice(host);
-        rewritten.extend_from_slice(b"\r\n");
+        write(to, &[b"Host: ", host, b"\r\n"]);
     }
-    rewritten.extend_from_slice(fields);
-    rewritten
+}
+
+/// Writes the fields of `head` as they are passed on, and the empty line.
+fn write_fields(
+    to: &mut BytesMut,
+    head: &[u8],
+    length: Length,
+    offer: Offer,
+    underscores: Underscores,
+) -> Result<(), Fault> {
+    let mut lines = Lines(head);
+    lines.next()?;
+    let mut connection = Vec::new();
+    loop {
+        let line = lines.next()?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value, class) = field_of(line)?;
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        if class & ODD != 0 && fate(name, underscores) == Fate::Dropped {
+            continue;
+        }
+        match (length, offer) {
+            (Length::Known(bytes), _) if is(b"content-length") => {
+                write(to, &[name, b": ", bytes.to_string().as_bytes(), b"\r\n"]);
+            }
+            (_, Offer::WebSocket | Offer::Dropped) if is(b"upgrade") || is(b"http2-settings") => {}
+            (_, Offer::WebSocket | Offer::Dropped) if is(b"connection") => {
+                let is_offer = |it: &&[u8]| {
+                    it.eq_ignore_ascii_case(b"upgrade")
+                        || it.eq_ignore_ascii_case(b"http2-settings")
+                };
+                connection.extend(members(value).filter(|it| !is_offer(it)));
+            }
+            _ => write(to, &[line, b"\r\n"]),
+        }
+    }
+    if offer == Offer::WebSocket {
+        connection.push(b"upgrade");
+        write(to, &[b"Upgrade: ", WEB_SOCKET, b"\r\n"]);
+    }
+    if !connection.is_empty() {
+        write(to, &[b"Connection: ", &connection.join(&b", "[..]), b"\r\n"]);
+    }
+    to.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+fn write(to: &mut BytesMut, parts: &[&[u8]]) {
+    parts.iter().for_each(|it| to.extend_from_slice(it));
 }
 
 /// RFC 9110 §7.2, strictly: a name, an IPv4 address or a bracketed IPv6 address, and a port or none.
@@ -334,8 +453,12 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { uri_bytes_max: 8_192, headers_max: 100, body_bytes_max: 1 << 30 };
+    const LIMITS: Limits = Limits {
+        uri_bytes_max: 8_192,
+        headers_max: 100,
+        body_bytes_max: 1 << 30,
+        underscores: Underscores::Drop,
+    };
 
     fn length(fields: &str) -> Result<Length, u16> {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
@@ -388,7 +511,9 @@ mod tests {
             "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: \u{b}chunked\r\n",
-            "Upgrade: websocket\r\nContent-Length: 5\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n",
+            "Connection: upgrade\r\nUpgrade: h2c, websocket\r\nContent-Length: 5\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
         ] {
             assert_eq!(length(fields), Err(400), "{fields:?}");
         }
@@ -411,6 +536,101 @@ mod tests {
             let read = read(head.as_bytes(), &LIMITS).unwrap();
             assert_eq!(read.rewritten.as_deref(), expected.map(str::as_bytes), "{head:?}");
         }
+    }
+
+    /// The fields that are passed on in place of `fields`; `None` if they stay as they are.
+    fn rewritten(fields: &str) -> Option<String> {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let rewritten = read(head.as_bytes(), &LIMITS).unwrap().rewritten?;
+        let again = read(&rewritten, &LIMITS).unwrap();
+        assert_eq!(again.rewritten, None, "{fields:?} is rewritten once");
+        let rewritten = String::from_utf8(rewritten.to_vec()).unwrap();
+        let fields = rewritten.strip_prefix("POST / HTTP/1.1\r\nHost: a\r\n").unwrap();
+        Some(fields.strip_suffix("\r\n").unwrap().to_owned())
+    }
+
+    #[test]
+    fn only_websocket_is_offered_to_replicas() {
+        const SETTINGS: &str = "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n";
+        for (fields, expected) in [
+            ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", Some("")),
+            (
+                "Connection: Upgrade\r\nConnection: close\r\nUpgrade: h2c\r\n",
+                Some("Connection: close\r\n"),
+            ),
+            (
+                "Connection: x, Upgrade,y\r\nUpgrade: TLS/1.0\r\nX: 1\r\n",
+                Some("X: 1\r\nConnection: x, y\r\n"),
+            ),
+            ("Upgrade:\r\n", Some("")),
+            ("Upgrade: h2c\r\nContent-Length: 5\r\n", Some("Content-Length: 5\r\n")),
+            // An offer that `Connection` does not announce was meant for somebody else.
+            ("Upgrade: websocket\r\nContent-Length: 5\r\n", Some("Content-Length: 5\r\n")),
+            ("Connection: close\r\nUpgrade: websocket\r\n", Some("Connection: close\r\n")),
+            ("Connection: upgrade\r\nUpgrade: websocket/13\r\n", Some("")),
+            ("Connection: upgrade\r\nUpgrade: websocket\r\n", None),
+            ("UPGRADE: WebSocket\r\nCONNECTION: keep-alive, Upgrade\r\n", None),
+            ("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n", None),
+            (
+                "Connection: upgrade, close\r\nUpgrade: h2c, WebSocket\r\n",
+                Some("Upgrade: websocket\r\nConnection: close, upgrade\r\n"),
+            ),
+            (
+                "Upgrade: websocket,\r\nConnection: upgrade\r\n",
+                Some("Upgrade: websocket\r\nConnection: upgrade\r\n"),
+            ),
+            (
+                "Upgrade: websocket\r\nConnection: upgrade\r\nUpgrade: h2c\r\nConnection: upgrade\r\n",
+                Some("Upgrade: websocket\r\nConnection: upgrade\r\n"),
+            ),
+        ] {
+            assert_eq!(rewritten(fields).as_deref(), expected, "{fields:?}");
+            // Settings of HTTP/2 go with the offer.
+            if expected.is_some() {
+                assert_eq!(rewritten(&[fields, SETTINGS].concat()).as_deref(), expected);
+            }
+        }
+        let old = b"POST / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n";
+        let old = read(old, &LIMITS).unwrap();
+        let expected = &b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\n"[..];
+        assert_eq!((old.length, old.rewritten.as_deref()), (Length::Known(1), Some(expected)));
+    }
+
+    #[test]
+    fn lengths_and_names_are_passed_on_in_one_spelling() {
+        for (fields, expected) in [
+            ("content-length: 010\r\n", Some("content-length: 10\r\n")),
+            ("Content-Length: 0000000000000000000000005\r\n", Some("Content-Length: 5\r\n")),
+            ("Content-Length: 00\r\n", Some("Content-Length: 0\r\n")),
+            ("Content-Length: 0\r\n", None),
+            ("X_Forwarded_For: 1\r\nX_User: 2\r\nX-User: 3\r\n", Some("X-User: 3\r\n")),
+            ("X.Real.IP: 1\r\nX.User: 2\r\n", Some("X.User: 2\r\n")),
+            ("X.User: 2\r\n", None),
+        ] {
+            assert_eq!(rewritten(fields).as_deref(), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn underscores_are_passed_or_refused_where_the_configuration_says_so() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\nX_User: 1\r\nX_Real_IP: 2\r\n\r\n";
+        let read = |underscores| read(head, &Limits { underscores, ..LIMITS });
+        assert_eq!(read(Underscores::Refuse), Err(UNDERSCORE));
+        let expected = &b"GET / HTTP/1.1\r\nHost: a\r\nX_User: 1\r\n\r\n"[..];
+        assert_eq!(read(Underscores::Pass).unwrap().rewritten.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn claims_and_loops_are_seen() {
+        let has_claims = |fields: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            read(head.as_bytes(), &LIMITS).map(|it| it.has_claims).map_err(|it| it.status)
+        };
+        assert_eq!(has_claims("Accept: x\r\n"), Ok(false));
+        assert_eq!(has_claims("TRUE-client-ip: 1\r\nAccept: x\r\n"), Ok(true));
+        let hop = "Via: 1.1 ringmaster\r\n";
+        assert_eq!(has_claims(&hop.repeat(5)), Ok(false));
+        assert_eq!(has_claims(&hop.repeat(6)), Err(508));
     }
 
     #[test]

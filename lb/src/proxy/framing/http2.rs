@@ -1,24 +1,31 @@
 //! Heads of HTTP/2 requests (RFC 9113 §8.3), said as HTTP/1.1 would say them.
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::RequestHeader;
 
 use super::{
-    Fault, Limits,
+    Fault, Limits, ODD, class,
     head::{
-        BAD_TARGET, BODY_TOO_LARGE, NOT_ALLOWED, NOT_IMPLEMENTED, TOO_MANY_FIELDS,
+        BAD_TARGET, BODY_TOO_LARGE, NOT_ALLOWED, NOT_IMPLEMENTED, TOO_MANY_FIELDS, UNDERSCORE,
         UNKNOWN_EXPECTATION, URI_TOO_LONG, bad, content_length, is_host, is_target,
     },
+    names::{Fate, fate, is_claim},
+    via,
 };
+use crate::config::Underscores;
 
 /// Holds a head to the rules for HTTP/1.1, and gives it the fields that it would have there: the authority as `Host`,
-/// and one `Cookie` of several (§8.2.3). `Expect` goes: its answer cannot be sent here, and no client waits for it.
+/// and one `Cookie` of several (§8.2.3). `Expect` goes: its answer cannot be sent here, and no client waits for it. So do
+/// fields that may be taken for others. Returns whether any field is a claim ([`is_claim`]).
 ///
 /// What HTTP/2 itself forbids, such as fields of the connection, bad names, or a body that is not as long as it says,
 /// has not come this far.
-pub(in super::super) fn read(request: &mut RequestHeader, limits: &Limits) -> Result<(), Fault> {
+pub(in super::super) fn read(request: &mut RequestHeader, limits: &Limits) -> Result<bool, Fault> {
     check_target(request, limits)?;
-    check_fields(request, limits)?;
+    if let Some(length) = check_fields(request, limits)? {
+        set(request, header::CONTENT_LENGTH, length.into())?;
+    }
+    let has_claims = take_names(request, limits.underscores)?;
     let host = match request.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => request.headers.get(header::HOST).cloned(),
@@ -32,7 +39,7 @@ pub(in super::super) fn read(request: &mut RequestHeader, limits: &Limits) -> Re
         set(request, header::COOKIE, all.map_err(|_| bad("Bad Cookie"))?)?;
     }
     request.remove_header(&header::EXPECT);
-    Ok(())
+    Ok(has_claims)
 }
 
 fn check_target(request: &RequestHeader, limits: &Limits) -> Result<(), Fault> {
@@ -46,7 +53,8 @@ fn check_target(request: &RequestHeader, limits: &Limits) -> Result<(), Fault> {
     }
 }
 
-fn check_fields(request: &RequestHeader, limits: &Limits) -> Result<(), Fault> {
+/// The length to write in place of one that has zeros before it.
+fn check_fields(request: &RequestHeader, limits: &Limits) -> Result<Option<u64>, Fault> {
     let fields = &request.headers;
     if fields.len() > limits.headers_max {
         return Err(TOO_MANY_FIELDS);
@@ -60,15 +68,39 @@ fn check_fields(request: &RequestHeader, limits: &Limits) -> Result<(), Fault> {
     if !expected.all(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(UNKNOWN_EXPECTATION);
     }
+    fields
+        .get_all(header::VIA)
+        .iter()
+        .try_fold(0, |passed, it| via::count(passed, it.as_bytes()))?;
     let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
-        (None, _) => Ok(()),
-        (Some(length), None) if content_length(length.as_bytes())? > limits.body_bytes_max => {
-            Err(BODY_TOO_LARGE)
-        }
-        (Some(_), None) => Ok(()),
+        (None, _) => Ok(None),
+        (Some(digits), None) => match content_length(digits.as_bytes())? {
+            length if length > limits.body_bytes_max => Err(BODY_TOO_LARGE),
+            length => Ok((digits.len() > 1 && digits.as_bytes()[0] == b'0').then_some(length)),
+        },
         (Some(_), Some(_)) => Err(bad("More than one Content-Length")),
     }
+}
+
+/// Drops fields that may be taken for others. Whether one of those left is a claim.
+fn take_names(request: &mut RequestHeader, underscores: Underscores) -> Result<bool, Fault> {
+    let (mut has_claims, mut dropped) = (false, Vec::<HeaderName>::new());
+    for name in request.headers.keys() {
+        let text = name.as_str().as_bytes();
+        has_claims |= is_claim(text);
+        if class(text) & ODD != 0 {
+            match fate(text, underscores) {
+                Fate::Passed => {}
+                Fate::Dropped => dropped.push(name.clone()),
+                Fate::Refused => return Err(UNDERSCORE),
+            }
+        }
+    }
+    for name in &dropped {
+        request.remove_header(name);
+    }
+    Ok(has_claims)
 }
 
 fn set(
@@ -85,7 +117,12 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { uri_bytes_max: 20, headers_max: 4, body_bytes_max: 100 };
+    const LIMITS: Limits = Limits {
+        uri_bytes_max: 20,
+        headers_max: 4,
+        body_bytes_max: 100,
+        underscores: Underscores::Drop,
+    };
 
     /// A request for `uri` with these fields, read.
     fn read_as(
@@ -128,6 +165,8 @@ mod tests {
             (413, "POST", "https://a/", vec![("content-length", "101")]),
             (400, "POST", "https://a/", vec![("content-length", "1"), ("content-length", "1")]),
             (400, "POST", "https://a/", vec![("content-length", "+1")]),
+            (200, "GET", "https://a/", vec![("via", "1.1 ringmaster, 2 ringmaster, 1.1 other")]),
+            (508, "GET", "https://a/", vec![("via", "1.1 ringmaster, 2 ringmaster"); 3]),
         ] {
             assert_eq!(status(method, uri, &fields), expected, "{method} {uri} {fields:?}");
         }
@@ -142,5 +181,16 @@ mod tests {
         assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let authority = read_as("GET", "https://a/", &[("host", "b")]).unwrap();
         assert_eq!(authority, [("host".to_owned(), "a".to_owned())]);
+    }
+
+    #[test]
+    fn lengths_and_names_are_passed_on_in_one_spelling() {
+        let fields =
+            [("content-length", "010"), ("x_real_ip", "1"), ("x_user", "2"), ("x.user", "3")];
+        let read = read_as("POST", "https://a/", &fields).unwrap();
+        let expected = [("content-length", "10"), ("host", "a"), ("x.user", "3")];
+        let mut read: Vec<_> = read.iter().map(|(name, value)| (&**name, &**value)).collect();
+        read.sort_unstable();
+        assert_eq!(read, expected);
     }
 }

@@ -52,21 +52,23 @@ impl Front {
         let mut idle = Idle::new(shutdown.clone(), limits);
         let mut guard = Box::new(Guard::new(stream, limits, link.clone()));
         for served in 1.. {
-            let head = match read_head(&mut guard, served == 1, limits, &mut idle).await {
-                Ok(head) => head,
-                Err(Stop::Silent) => return,
-                Err(Stop::Unfinished) => {
-                    return self.ledger.refused(Rejection::HeadUnfinished, 0, peer);
-                }
-                Err(Stop::Refused(fault)) => {
-                    self.ledger.refused(fault.rejection, fault.status, peer);
-                    return self.farewell(guard.into_inner(), fault).await;
-                }
-            };
+            let (head, has_claims) =
+                match read_head(&mut guard, served == 1, limits, &mut idle).await {
+                    Ok(read) => read,
+                    Err(Stop::Silent) => return,
+                    Err(Stop::Unfinished) => {
+                        return self.ledger.refused(Rejection::HeadUnfinished, 0, peer);
+                    }
+                    Err(Stop::Refused(fault)) => {
+                        self.ledger.refused(fault.rejection, fault.status, peer);
+                        return self.farewell(guard.into_inner(), fault).await;
+                    }
+                };
             let is_last = served >= limits.requests_per_connection_max || link.is_closing();
             let mut session = ServerSession::new_http1(guard);
             session.set_keepalive_reuses_remaining(is_last.then_some(0));
             session.set_pipelined_prefix(head);
+            link.set_claims(has_claims);
             link.begin_request();
             let reusable = link.during(self.inner.process_new_http(session, shutdown)).await;
             if link.end_request() {
@@ -83,13 +85,13 @@ impl Front {
     }
 }
 
-/// The head of the next request, as it is passed on.
+/// The head of the next request as it is passed on, and whether it has claims.
 async fn read_head(
     guard: &mut Guard,
     is_first: bool,
     limits: &ClientConfig,
     idle: &mut Idle,
-) -> Result<BytesMut, Stop> {
+) -> Result<(BytesMut, bool), Stop> {
     let wait = if is_first { limits.header_timeout } else { limits.keepalive_timeout };
     if guard.unread().is_empty() {
         first_bytes(guard, wait, idle).await?;
@@ -115,10 +117,10 @@ async fn read_head(
     if end > limits.header_bytes_max {
         return Err(Stop::Refused(too_large(guard.unread(), limits)));
     }
-    let Head { length, rewritten } =
+    let Head { length, has_claims, rewritten } =
         framing::read_head(&guard.unread()[..end], &Limits::of(limits)).map_err(Stop::Refused)?;
     let head = guard.begin(end, length, limits.body_bytes_max);
-    Ok(rewritten.unwrap_or(head))
+    Ok((rewritten.unwrap_or(head), has_claims))
 }
 
 /// Waits for a request to begin.

@@ -27,6 +27,7 @@ pub(in super::super) struct Link {
     shutdown: ShutdownWatch,
     is_tunnel: AtomicBool,
     is_ended: AtomicBool,
+    has_claims: AtomicBool,
 }
 
 impl Link {
@@ -37,6 +38,7 @@ impl Link {
             shutdown,
             is_tunnel: AtomicBool::new(false),
             is_ended: AtomicBool::new(true),
+            has_claims: AtomicBool::new(false),
         }
     }
 
@@ -70,6 +72,15 @@ impl Link {
 
     pub(in super::super) fn begin_request(&self) {
         self.is_ended.store(false, Ordering::Release);
+    }
+
+    /// Whether the request in hand says where it came from, which only trusted proxies may.
+    pub(in super::super) fn set_claims(&self, has_claims: bool) {
+        self.has_claims.store(has_claims, Ordering::Release);
+    }
+
+    pub(in super::super) fn has_claims(&self) -> bool {
+        self.has_claims.load(Ordering::Acquire)
     }
 
     /// Whether this is the first to end the request: it is counted once.

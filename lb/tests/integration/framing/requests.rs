@@ -181,6 +181,7 @@ pub(super) const REQUESTS: &[(&str, &[u8], Expected)] = &[
     // Lengths (RFC 9112 §6.3).
     ("a length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", Passed(&[("POST /", "hello")])),
     ("length 0", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Passed(&[("POST /", "")])),
+    ("a length that is another one in octal", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 010\r\n\r\n0123456789", Passed(&[("POST /", "0123456789")])),
     ("a length with zeros before it", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n\r\nhello", Passed(&[("POST /", "hello")])),
     ("no length, no body", b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", Passed(&[("POST /", "")])),
     ("a body of GET", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", Passed(&[("GET /", "hello")])),
@@ -316,4 +317,18 @@ pub(super) const REQUESTS: &[(&str, &[u8], Expected)] = &[
     ("an upgrade that Connection does not name", b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", Passed(&[("GET /", "")])),
     ("an upgrade with a body", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi", Refused(400)),
     ("an upgrade with chunks", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Refused(400)),
+    ("an upgrade to HTTP/2 with a body", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 2\r\n\r\nhi", Passed(&[("POST /", "hi")])),
+    ("an upgrade to HTTP/2 with chunks", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Passed(&[("POST /", "hello")])),
+    ("an upgrade to TLS with a body", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: TLS/1.0\r\nContent-Length: 2\r\n\r\nhi", Passed(&[("POST /", "hi")])),
+    ("an upgrade to HTTP/2, then another request", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 2\r\n\r\nhiGET /b HTTP/1.1\r\nHost: a\r\n\r\n", Passed(&[("POST /", "hi"), ("GET /b", "")])),
+    ("an upgrade to one of two protocols with a body", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c, websocket\r\nContent-Length: 2\r\n\r\nhi", Refused(400)),
+    ("an upgrade to one of two protocols in two fields with chunks", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Refused(400)),
+    ("an upgrade to one of two protocols", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c, websocket\r\n\r\n", Passed(&[("POST /", "")])),
+    ("an upgrade that Connection does not name, with a body", b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi", Passed(&[("POST /", "hi")])),
+    ("an empty upgrade with a body", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade:\r\nContent-Length: 2\r\n\r\nhi", Passed(&[("POST /", "hi")])),
+    ("an upgrade of HTTP/1.0 with a body", b"POST / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi", Passed(&[("POST /", "hi")])),
+    // Loops (RFC 9110 §7.6.3).
+    ("passed by five balancers", b"POST / HTTP/1.1\r\nHost: a\r\nVia: 1.1 ringmaster, 1.1 ringmaster, 1.1 other\r\nvia: 2 ringmaster, 1.0 ringmaster,1.1 ringmaster\r\n\r\n", Passed(&[("POST /", "")])),
+    ("passed by six balancers", b"POST / HTTP/1.1\r\nHost: a\r\nVia: 1.1 ringmaster, 1.1 ringmaster, 1.1 other\r\nvia: 2 ringmaster, 1.0 ringmaster,1.1 ringmaster, 1.1 ringmaster\r\n\r\n", Refused(508)),
+    ("passed by many others", b"POST / HTTP/1.1\r\nHost: a\r\nVia: 1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e, 1.1 f, 1.1 g, 1.1 ringmaster.example\r\n\r\n", Passed(&[("POST /", "")])),
 ];
