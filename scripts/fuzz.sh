@@ -4,7 +4,7 @@
 set -eu
 
 cd "$(dirname "$0")/../lb/fuzz"
-[ $# -gt 0 ] || set -- config payload head chunks key spawner
+[ $# -gt 0 ] || set -- config payload head chunks frames key spawner
 
 # The versions are those of the workspace; what only the targets need is added.
 cp ../../Cargo.lock .

@@ -10,11 +10,12 @@ mod tests;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("config", crate::config::fuzz),
     ("payload", crate::admin::fuzz_payload),
     ("head", crate::proxy::fuzz_head),
     ("chunks", crate::proxy::fuzz_chunks),
+    ("frames", crate::proxy::fuzz_frames),
     ("key", crate::proxy::fuzz_key),
     ("spawner", crate::engine::fuzz_spawner),
 ];

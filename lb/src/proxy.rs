@@ -43,7 +43,7 @@ use pingora::{
 use tokio_rustls::TlsAcceptor;
 
 #[cfg(any(fuzzing, test))]
-pub(crate) use self::fuzz::{fuzz_chunks, fuzz_head, fuzz_key};
+pub(crate) use self::fuzz::{fuzz_chunks, fuzz_frames, fuzz_head, fuzz_key};
 pub(crate) use self::{
     access_log::AccessLog, connections::Connections, front::Front, ledger::Ledger,
 };

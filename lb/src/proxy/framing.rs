@@ -7,6 +7,7 @@
 mod chunks;
 mod frames;
 mod head;
+mod hpack;
 mod http2;
 mod names;
 mod via;

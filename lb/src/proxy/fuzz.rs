@@ -5,14 +5,15 @@ use std::net::{IpAddr, Ipv6Addr};
 use bytes::BytesMut;
 use http::{Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use tokio::time::Instant;
 
 use super::{
     forward,
-    framing::{Chunks, Fault, Head, Limits, find_head, read_head},
+    framing::{Chunks, Fault, Frames, Head, Limits, find_head, read_head},
     ids::Ids,
     key::KeyText,
 };
-use crate::config::{KeySource, Underscores};
+use crate::config::{Config, Http2Config, KeySource, Underscores};
 
 const LIMITS: Limits = Limits {
     uri_bytes_max: 512,
@@ -75,6 +76,35 @@ fn passed(bytes: &[u8], step: usize) -> Result<(usize, bool), Fault> {
         }
     }
     Ok((taken, chunks.is_done()))
+}
+
+/// The frames of a connection are passed on as the same bytes however they were cut, but for flags, and little is held.
+pub(crate) fn fuzz_frames(bytes: &[u8]) {
+    const HELD_MAX: usize = 600;
+    const END_STREAM: u8 = 1;
+    let limits = Config::default().client.http2;
+    let (whole, _) = passed_frames(bytes, bytes.len(), &limits);
+    assert!(
+        whole.iter().zip(bytes).all(|(&passed, &came)| passed | END_STREAM == came | END_STREAM)
+    );
+    for step in [1, 2, 7] {
+        let (cut, held) = passed_frames(bytes, step, &limits);
+        assert_eq!(cut, whole, "in steps of {step}");
+        assert!(held <= HELD_MAX, "{held} bytes are held");
+    }
+}
+
+/// What is passed on of `bytes`, which come in steps, until the connection is cut off; and how much of it is held.
+fn passed_frames(bytes: &[u8], step: usize, limits: &Http2Config) -> (Vec<u8>, usize) {
+    let (mut frames, now) = (Frames::new(limits), Instant::now());
+    let (mut held, mut passed) = (Vec::new(), Vec::new());
+    for part in bytes.chunks(step.max(1)) {
+        let known = held.len();
+        held.extend_from_slice(part);
+        let Ok(left) = frames.pass(&mut held, known, now) else { return (passed, 0) };
+        passed.extend(held.drain(..held.len() - left));
+    }
+    (passed, held.len())
 }
 
 /// Every request has a host, a client and a key, and what is told to replicas and clients can be written. The first

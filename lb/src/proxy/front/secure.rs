@@ -13,6 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
 use pingora::protocols::{Shutdown, Stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -42,6 +43,9 @@ pub(super) struct Secure {
 struct Watch {
     frames: Frames,
     header_timeout: Duration,
+    /// What has come, and has not been passed on. The first `due` bytes are to be.
+    held: BytesMut,
+    due: usize,
     /// Runs while the head with this number is on its way.
     late: Option<(u64, Pin<Box<Sleep>>)>,
     seen: Arc<Seen>,
@@ -81,6 +85,8 @@ impl Secure {
         self.watch = Some(Watch {
             frames: Frames::new(&limits.http2),
             header_timeout: limits.header_timeout,
+            held: BytesMut::new(),
+            due: 0,
             late: None,
             seen: seen.clone(),
         });
@@ -89,11 +95,35 @@ impl Secure {
 }
 
 impl Watch {
-    fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let passed = self.frames.pass(bytes, Instant::now());
+    /// More has come: what is in `buf` behind `before`. What stays there is passed on.
+    fn came(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let known = self.held.len();
+        let passed = if known == 0 {
+            self.frames.pass(&mut buf.filled_mut()[before..], 0, Instant::now())
+        } else {
+            self.held.extend_from_slice(&buf.filled()[before..]);
+            buf.set_filled(before);
+            self.frames.pass(&mut self.held, known, Instant::now())
+        };
         let is_within_head = self.frames.head_in_hand().is_some();
         self.seen.is_within_head.store(is_within_head, Ordering::Release);
-        passed.map_err(|fault| self.cut_off(fault))
+        let left = passed.map_err(|fault| self.cut_off(fault))?;
+        if known > 0 {
+            self.due = self.held.len() - left;
+        } else if left > 0 {
+            let end = buf.filled().len() - left;
+            self.held.extend_from_slice(&buf.filled()[end..]);
+            buf.set_filled(end);
+        }
+        Ok(())
+    }
+
+    /// Passes on what is due of what was held.
+    fn pass_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let passed = self.due.min(buf.remaining());
+        buf.put_slice(&self.held[..passed]);
+        self.held.advance(passed);
+        self.due -= passed;
     }
 
     /// Nothing more has come yet.
@@ -123,11 +153,23 @@ impl AsyncRead for Secure {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
-        match (read, &mut this.watch) {
-            (Poll::Ready(Ok(())), Some(watch)) => Poll::Ready(watch.came(&buf.filled()[before..])),
-            (Poll::Pending, Some(watch)) => watch.poll_late(cx),
-            (read, _) => read,
+        let Some(watch) = &mut this.watch else {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        };
+        loop {
+            if watch.due > 0 {
+                watch.pass_on(buf);
+                return Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                Poll::Pending => return watch.poll_late(cx),
+                Poll::Ready(Ok(())) if buf.filled().len() > before => watch.came(buf, before)?,
+                // An error, or the end: what is held is no whole frame.
+                read => return read,
+            }
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 }

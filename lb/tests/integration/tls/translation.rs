@@ -1,6 +1,8 @@
 //! What an HTTP/2 request becomes on its way to a replica, which speaks HTTP/1.1: one request, or none.
 
-use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Raw, block, frame};
+use super::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Raw, block, frame,
+};
 use crate::harness::{Balancer, backend::Backend, tls::Authority};
 
 /// What is to become of a request.
@@ -320,6 +322,102 @@ async fn exchange(
         }
     }
     None
+}
+
+/// The code of RST_STREAM for malformed requests (RFC 9113 §7).
+const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
+
+/// What trailers do to their request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trailers {
+    Served,
+    /// The stream ends with an error of the protocol, and the connection goes on.
+    Reset,
+    /// The connection is closed: the library cannot decode them.
+    Closed,
+}
+
+#[tokio::test]
+async fn malformed_trailers_reset_their_stream_and_no_other() {
+    use Trailers::{Closed, Reset, Served};
+    const ENDED: u8 = END_STREAM | END_HEADERS;
+    let mut wrong = Vec::new();
+    let authority = Authority::new();
+    let mut backend = Backend::start().await;
+    let balancer = Balancer::start(&format!("{}{}", authority.config(""), backend.pool(""))).await;
+    let trailers = |fields: &[(&str, &str)]| frame(HEADERS, ENDED, 1, &block(fields));
+    // The head puts `:authority: a.test` into the dynamic table, which trailers can refer to by its index (RFC 7541 §6).
+    let head = [b"\x83\x87\x84\x41\x06a.test", &block(&[("x-a", "b")])[..]].concat();
+    for (name, trailers, expected) in [
+        ("a field", trailers(&[("x-b", "c")]), Served),
+        ("no field", trailers(&[]), Served),
+        ("a length, which does not count", trailers(&[("content-length", "9")]), Served),
+        ("a method", trailers(&[(":method", "GET")]), Reset),
+        ("a path before a field", trailers(&[(":path", "/b"), ("x-b", "c")]), Reset),
+        ("a path after a field", trailers(&[("x-b", "c"), (":path", "/b")]), Reset),
+        ("a status", trailers(&[(":status", "200")]), Reset),
+        ("an unknown pseudo-header field", trailers(&[(":x", "y")]), Closed),
+        ("a method of the static table", frame(HEADERS, ENDED, 1, b"\x83"), Reset),
+        ("an authority of the dynamic table", frame(HEADERS, ENDED, 1, b"\xbe"), Reset),
+        (
+            "a method in a frame of its own",
+            [frame(HEADERS, END_STREAM, 1, &[]), frame(CONTINUATION, END_HEADERS, 1, b"\x83")]
+                .concat(),
+            Reset,
+        ),
+        ("a name in upper case", trailers(&[("X-B", "c")]), Closed),
+        ("connection", trailers(&[("connection", "close")]), Reset),
+        ("transfer-encoding", trailers(&[("transfer-encoding", "chunked")]), Reset),
+        ("upgrade", trailers(&[("upgrade", "h2c")]), Reset),
+        ("te", trailers(&[("te", "gzip")]), Reset),
+        ("a value with a line in it", trailers(&[("x-b", "c\r\nd: e")]), Closed),
+        (
+            "trailers that do not end the stream",
+            frame(HEADERS, END_HEADERS, 1, &block(&[("x-b", "c")])),
+            Reset,
+        ),
+    ] {
+        let mut raw = Raw::open(&authority, &balancer).await;
+        let request = [frame(HEADERS, END_HEADERS, 1, &head), frame(DATA, 0, 1, b"body")].concat();
+        let bytes = [request, trailers].concat();
+        // Also cut where a frame begins and within one.
+        let (first, second) = bytes.split_at(bytes.len() - 3);
+        raw.send(first).await;
+        raw.send(second).await;
+        let answered = loop {
+            match raw.next().await {
+                Some((HEADERS, _, 1, block)) if status_of(&block) == 200 => break Served,
+                Some((RST_STREAM, _, 1, code)) if code == PROTOCOL_ERROR => break Reset,
+                Some((HEADERS | RST_STREAM, _, 1, payload)) => panic!("{name}: {payload:?}"),
+                Some(_) => {}
+                None => break Closed,
+            }
+        };
+        if answered != expected {
+            wrong.push(format!("{name}: {expected:?}, but {answered:?}"));
+        }
+        let mut due = vec![("POST /", &b"body"[..]); usize::from(expected == Served)];
+        if answered != Closed {
+            let again = block(&to("GET", "a.test", "/again"));
+            raw.send(&frame(HEADERS, ENDED, 3, &again)).await;
+            let again = loop {
+                match raw.next().await {
+                    Some((HEADERS, _, 3, block)) => break Some(status_of(&block)),
+                    Some((RST_STREAM, _, 3, _)) | None => break None,
+                    Some(_) => {}
+                }
+            };
+            assert_eq!(again, Some(200), "{name}: the next request");
+            due.push(("GET /again", b""));
+        }
+        let received = backend.received();
+        let lines: Vec<_> = received.iter().map(|it| (&*it.line, &*it.body)).collect();
+        if lines != due {
+            wrong.push(format!("{name}: {lines:?} reached the backend"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    balancer.stop().await;
 }
 
 /// `:status` comes first, from the static table where it is there, and with a value of its own otherwise
