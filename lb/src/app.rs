@@ -236,7 +236,7 @@ fn acquire(holds: &Holds, config: &Config) -> anyhow::Result<()> {
 }
 
 fn start_access_log(metrics: &Metrics) -> anyhow::Result<AccessLog> {
-    AccessLog::start(metrics.access_log_dropped()?).context("starting the access log's thread")
+    AccessLog::start(metrics.access_log_dropped()).context("starting the access log's thread")
 }
 
 /// Listens on `configured`, by the socket of the process that hands over if it has one.

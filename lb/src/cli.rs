@@ -153,6 +153,9 @@ fn check(path: &Path) -> Result<(), Failure> {
         config.pools.len(),
         config.routes.len()
     ));
+    for remark in config.remarks() {
+        say(&format!("{}: {remark}\n", path.display()));
+    }
     Ok(())
 }
 

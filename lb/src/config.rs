@@ -204,7 +204,7 @@ pub(crate) struct PoolConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ProviderConfig {
     /// Processes of this binary on free loopback ports.
-    Process,
+    Process(ServerId),
     /// Containers of an engine.
     Docker(DockerConfig),
     /// Services of a Swarm, on an overlay network. Without a spawner.
@@ -234,6 +234,15 @@ pub(crate) struct DockerConfig {
     pub(crate) socket: Option<PathBuf>,
     /// Of a process that speaks to the engine in our place.
     pub(crate) spawner: Option<PathBuf>,
+    /// `SERVER_ID`, unless `environment` has it.
+    pub(crate) server_id: ServerId,
+}
+
+/// What a replica is told to call itself in its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerId {
+    Number,
+    Name,
 }
 
 /// What a request is placed by.
@@ -367,6 +376,19 @@ impl Config {
     /// Reads a file.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         Ok(Loaded::read(Some(path))?.config)
+    }
+
+    /// What follows from the file and might not be expected, a line each.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let is_unbounded =
+            |pool: &PoolConfig| pool.bounded_load.is_none() && pool::is_formula(&pool.algorithm);
+        let unbounded = self.pools.iter().filter(|(_, pool)| is_unbounded(pool));
+        let remark = |(name, _): (&String, &PoolConfig)| {
+            format!(
+                "pools.{name}.bounded_load.factor: 0, so that requests land where pools.{name}.hashes puts them"
+            )
+        };
+        unbounded.map(remark).collect()
     }
 
     /// Reads what would be in a file.

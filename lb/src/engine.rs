@@ -116,6 +116,9 @@ pub(crate) struct End {
     pub(crate) reason: String,
     /// The last lines of its log.
     pub(crate) log: Vec<String>,
+    /// In the answer to [`Engine::stop`]: whether it had ended before. A spawner of an earlier version does not say.
+    #[serde(default)]
+    pub(crate) by_itself: bool,
 }
 
 /// Why the engine did not do what it was asked: one line with the cause and what to do.

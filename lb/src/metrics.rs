@@ -2,7 +2,9 @@
 //!
 //! The names are a contract with dashboards and alerts. Labels never hold paths, client addresses, request ids or
 //! container ids; a replica's label is its stable name, so respawns add no series and a removal takes its series
-//! away. What the request path touches is resolved once per replica or pool, never per request.
+//! away. Every series of a pool or a replica exists from the moment on at which the pool or the replica does, at 0: a
+//! series that begins with its first increase hides that increase from `increase()`. What the request path touches is
+//! resolved once per replica or pool, never per request.
 
 mod reasons;
 
@@ -12,6 +14,8 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
+
+use ringmaster_fleet::Cause;
 
 use self::reasons::{EJECTIONS, SELECTIONS, selection_index};
 pub(crate) use self::reasons::{Ending, Failure, Rejection, RetryCause};
@@ -26,6 +30,12 @@ const DURATION_BUCKETS: [f64; 13] =
 /// From a crash seen at once to a slow container.
 const RECOVERY_BUCKETS: [f64; 12] =
     [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
+/// The stages of a recovery.
+const RECOVERY_STAGES: [&str; 3] = ["detect", "spawn", "ready"];
+
+/// The label of what is counted for all replicas of a pool together. No replica has this name.
+pub(crate) const ANY_REPLICA: &str = "*";
 
 /// The results of a reload.
 pub(crate) const RELOADED: &str = "ok";
@@ -54,6 +64,7 @@ pub(crate) struct Metrics {
     recoveries: HistogramVec,
     slots: IntGaugeVec,
     reloads: IntCounterVec,
+    access_log_dropped: IntCounter,
 }
 
 /// What is counted of all requests, whatever their pool.
@@ -185,7 +196,8 @@ impl Metrics {
             respawns: counters(
                 r,
                 "ringmaster_respawns_total",
-                "Replicas started again, by what ended their last run.",
+                "Replicas started again, by what ended their last run. With respawn_name: fresh, where names do not \
+                 last, all replicas of a pool are counted together as replica=\"*\".",
                 &["pool", "replica", "cause"],
             )?,
             recoveries: histograms(
@@ -207,6 +219,13 @@ impl Metrics {
                 "ringmaster_config_reloads_total",
                 "Reloads of the configuration, by result.",
                 &["result"],
+            )?,
+            access_log_dropped: registered(
+                r,
+                IntCounter::new(
+                    "ringmaster_access_log_dropped_total",
+                    "Lines that were not written because the access log was not read fast enough.",
+                )?,
             )?,
             registry: registry.clone(),
         };
@@ -235,11 +254,9 @@ impl Metrics {
         RequestMetrics { endings: Arc::new(endings) }
     }
 
-    /// Lines that the access log dropped. Registered once.
-    pub(crate) fn access_log_dropped(&self) -> anyhow::Result<IntCounter> {
-        let help = "Lines that were not written because the access log was not read fast enough.";
-        let dropped = IntCounter::new("ringmaster_access_log_dropped_total", help)?;
-        registered(&self.registry, dropped)
+    /// Lines that the access log dropped.
+    pub(crate) fn access_log_dropped(&self) -> IntCounter {
+        self.access_log_dropped.clone()
     }
 
     /// Connections of clients; set just before a scrape.
@@ -249,6 +266,9 @@ impl Metrics {
 
     /// The metrics of one pool.
     pub(crate) fn pool(&self, pool: &str) -> PoolMetrics {
+        for stage in RECOVERY_STAGES {
+            self.recoveries.with_label_values(&[pool, stage]);
+        }
         PoolMetrics {
             held: self.held.with_label_values(&[pool]),
             failures: Failure::ALL.map(|it| self.failures.with_label_values(&[pool, it.as_str()])),
@@ -287,8 +307,14 @@ impl Metrics {
     /// Takes the series away of a pool without replicas.
     pub(crate) fn forget_pool(&self, pool: &str) {
         let is_of_it = |label: Label<'_>| label("pool") == pool;
-        let counters =
-            [&self.failures, &self.retries, &self.held, &self.selections, &self.ejections];
+        let counters = [
+            &self.failures,
+            &self.retries,
+            &self.held,
+            &self.selections,
+            &self.ejections,
+            &self.respawns,
+        ];
         for vector in counters {
             forget(vector, is_of_it, |labels| vector.remove_label_values(labels));
         }
@@ -301,6 +327,19 @@ impl Metrics {
     /// A reload of the configuration was made, or refused.
     pub(crate) fn reloaded(&self, result: &str) {
         self.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Makes the series of respawns of `replica` exist: a replica's name, or [`ANY_REPLICA`].
+    pub(crate) fn declare_respawns(&self, pool: &str, replica: &str) {
+        for cause in Cause::RESPAWN_LABELS {
+            self.respawns.with_label_values(&[pool, replica, cause]);
+        }
+    }
+
+    /// Takes the series of respawns of a pool away: its replicas are counted in another way from now on.
+    pub(crate) fn forget_respawns(&self, pool: &str) {
+        let is_of_it = |label: Label<'_>| label("pool") == pool;
+        forget(&self.respawns, is_of_it, |labels| self.respawns.remove_label_values(labels));
     }
 
     /// The replica was started again after `cause` ended its last run.

@@ -21,7 +21,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 pub(crate) use self::{docker::Docker, fixed::Fixed, process::Process, swarm::Swarm};
-use crate::{config::ProviderConfig, engine::EngineError};
+use crate::{
+    config::{ProviderConfig, ServerId},
+    engine::EngineError,
+};
 
 /// What to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,16 @@ pub(crate) struct Spec {
     pub(crate) host: Host,
     pub(crate) number: u32,
     pub(crate) incarnation: Incarnation,
+}
+
+impl Spec {
+    /// What the replica is to call itself in its answers.
+    fn server_id(&self, is: ServerId) -> String {
+        match is {
+            ServerId::Number => self.number.to_string(),
+            ServerId::Name => self.host.name.to_string(),
+        }
+    }
 }
 
 /// What was started.
@@ -72,6 +85,14 @@ pub(crate) enum Ending {
     Graceful(Duration),
     /// Killed.
     Now,
+}
+
+/// How a replica has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    /// Whether it had ended before the provider was asked to end it.
+    pub(crate) by_itself: bool,
 }
 
 /// The wanted set of replicas that several balancers keep together, as they have agreed on it.
@@ -139,7 +160,7 @@ pub(crate) trait Provider: Send + Sync {
         name: &ReplicaName,
         incarnation: Incarnation,
         ending: Ending,
-    ) -> Option<Exit>;
+    ) -> Option<Ended>;
 
     /// Removes what outlives the incarnations of a replica, and returns when nothing of it is left. The last one has
     /// ended, and the replica is no longer wanted.

@@ -21,7 +21,7 @@ mod step;
 
 pub use self::choice::{AddError, RemoveError};
 use self::{chance::Chance, step::Step};
-use crate::{Change, Exit, Host, Incarnation, Limits, Phase, Replica, ReplicaName};
+use crate::{Cause, Change, Exit, Host, Incarnation, Limits, Phase, Replica, ReplicaName};
 use std::{collections::HashSet, net::SocketAddr, time::Instant};
 
 /// What happened. Every event is legal at any time; one that is about an unknown name, or about an incarnation
@@ -106,7 +106,7 @@ pub enum Event {
         /// Which incarnation.
         incarnation: Incarnation,
     },
-    /// A replica has ended.
+    /// A replica has ended, and no command of the fleet made it.
     Exited {
         /// Its name.
         name: ReplicaName,
@@ -123,12 +123,14 @@ pub enum Event {
         incarnation: Incarnation,
     },
     /// A [`Command::Stop`] or [`Command::Kill`] has been carried out: nothing of this incarnation runs, and
-    /// nothing of it will.
+    /// nothing of it will. If it had ended before the command reached it, [`Event::Exited`] comes first.
     Stopped {
         /// Its name.
         name: ReplicaName,
         /// Which incarnation.
         incarnation: Incarnation,
+        /// How the command made it end, where that is known.
+        exit: Option<Exit>,
     },
     /// Time has passed; due at [`Fleet::next_wakeup`].
     Tick,
@@ -149,6 +151,9 @@ pub enum Command {
         number: u32,
         /// Which start this is.
         incarnation: Incarnation,
+        /// What ended the run before, or that of the replica which it replaces; its label is one of
+        /// [`Cause::RESPAWN_LABELS`]. `None`: this fleet knows of no earlier run.
+        after: Option<Cause>,
     },
     /// Ask a replica to end, and make it end after a grace; answer with [`Event::Stopped`].
     Stop {

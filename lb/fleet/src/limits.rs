@@ -15,11 +15,12 @@ pub struct Limits {
     pub start_timeout: Duration,
     /// Requests in flight may take so long to end before their replica is stopped all the same.
     pub drain_timeout: Duration,
-    /// The wait after a first failure; it doubles with each further one.
+    /// The wait after the first failure of a crash loop; it doubles with each further one.
     pub backoff_min: Duration,
     /// The longest wait between two starts; not below `backoff_min`.
     pub backoff_max: Duration,
-    /// A replica that has served so long has earned a new count of failures.
+    /// A replica that fails after it has served for this long starts again without a wait, and its earlier failures
+    /// no longer count. One that fails sooner is in a crash loop.
     pub healthy_after: Duration,
     /// How many replicas may be wanted at the same time.
     pub replicas_max: usize,
@@ -37,7 +38,7 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
-            healthy_after: Duration::from_secs(60),
+            healthy_after: Duration::from_secs(10),
             replicas_max: 1_000,
             naming: Naming::Sequential,
             respawn_name: RespawnName::Keep,
@@ -46,7 +47,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How long to wait after a failure that followed `failures` earlier ones. `jitter` lies in 0..1.
+    /// How long a crash loop pauses after a failure that followed `failures` earlier ones. `jitter` lies in 0..1.
     pub(crate) fn backoff(&self, failures: u32, jitter: f64) -> Duration {
         let doubled = self.backoff_min.saturating_mul(2u32.saturating_pow(failures));
         doubled.min(self.backoff_max).mul_f64(1.0 + JITTER * jitter).min(self.backoff_max)
@@ -60,6 +61,8 @@ pub enum Naming {
     Sequential,
     /// `Server` and six digits drawn by chance.
     Random,
+    /// A random UUID (version 4), in lower case.
+    Uuid,
 }
 
 /// Under which name a replica that served and failed comes back; one that never served keeps its name.

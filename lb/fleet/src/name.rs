@@ -33,6 +33,18 @@ impl ReplicaName {
         Self(format!("Server{number}").into())
     }
 
+    /// A random UUID (version 4), made of these bits.
+    pub(crate) fn uuid(random: u128) -> Self {
+        const VERSION: u128 = 4 << 76;
+        const VERSION_MASK: u128 = 0xf << 76;
+        const VARIANT: u128 = 0b10 << 62;
+        const VARIANT_MASK: u128 = 0b11 << 62;
+        let bits = (random & !VERSION_MASK & !VARIANT_MASK) | VERSION | VARIANT;
+        let digits = format!("{bits:032x}");
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+        Self(parts.join("-").into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -116,6 +128,19 @@ mod tests {
         }
         for bad in ["", "-a", ".a", "_a", "a b", "a/b", "a:1", "é", "a\n", &"x".repeat(64)] {
             assert!(ReplicaName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_has_its_version_and_variant_and_is_a_name() {
+        for (random, expected) in [
+            (0, "00000000-0000-4000-8000-000000000000"),
+            (u128::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+            (0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, "01234567-89ab-4def-8123-456789abcdef"),
+        ] {
+            let name = ReplicaName::uuid(random);
+            assert_eq!(name.as_str(), expected);
+            assert_eq!(ReplicaName::parse(expected), Ok(name));
         }
     }
 

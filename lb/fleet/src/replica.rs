@@ -24,8 +24,13 @@ pub struct Replica {
     pub incarnation: Incarnation,
     /// Where in its life it is.
     pub phase: Phase,
-    /// Failures since it last served for [`Limits::healthy_after`](crate::Limits::healthy_after).
+    /// Failures in a row, each before it had served for [`Limits::healthy_after`](crate::Limits::healthy_after).
     pub attempts: u32,
+    /// Why its latest run failed, until the next run starts. Settled once that run is known to have stopped: a replica
+    /// that seemed to hang may turn out to have exited.
+    pub failure: Option<Cause>,
+    /// The failed replica that it stands in for, until that one is gone.
+    pub replaces: Option<ReplicaName>,
     /// How its latest run or start ended that is known to have ended.
     pub last_exit: Option<Exit>,
 }

@@ -50,7 +50,13 @@ pub(super) fn routes() -> OpenApiRouter<AdminState> {
     path = "/rep",
     tag = "classic",
     responses(
-        (status = 200, description = "Who serves", body = wire::ClassicFleet),
+        (
+            status = 200,
+            description = "The replicas that serve, and their number, in the order in which they were added. Those of \
+                provider fixed are in alphabetical order, after those that `names` lists. One that is starting, down or \
+                draining is not among them.",
+            body = wire::ClassicFleet,
+        ),
         document::OfClassicView,
     ),
 )]

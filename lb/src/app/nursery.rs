@@ -101,7 +101,9 @@ impl Nursery {
     fn provider(&self, name: &str, pool: &PoolConfig) -> Arc<dyn Provider> {
         let cluster = &self.cluster;
         match &pool.provider {
-            ProviderConfig::Process => Arc::new(Process::new(self.program.clone())),
+            ProviderConfig::Process(server_id) => {
+                Arc::new(Process::new(self.program.clone(), *server_id))
+            }
             ProviderConfig::Docker(docker) => {
                 let (engine, hold) = (engine::connect(docker), self.holds.of(docker));
                 Arc::new(Docker::new(engine, hold, cluster, name, docker.clone()))

@@ -173,7 +173,7 @@ fn secrets(config: &Config) -> Vec<Finding> {
 async fn provider(cluster: &str, pool: &str, config: &PoolConfig) -> Vec<Finding> {
     let mut findings = Vec::new();
     match &config.provider {
-        ProviderConfig::Process => {}
+        ProviderConfig::Process(_) => {}
         ProviderConfig::Docker(docker) => {
             findings.extend(containers(cluster, pool, config, docker).await);
         }

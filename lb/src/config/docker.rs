@@ -1,6 +1,6 @@
 //! The section of a pool whose replicas are containers.
 
-use super::{DockerConfig, forms, reader::Reader};
+use super::{DockerConfig, ServerId, forms, reader::Reader};
 
 /// The least that the engine takes, and one TiB.
 const MEMORY_MB: std::ops::RangeInclusive<u64> = 6..=1 << 20;
@@ -24,6 +24,8 @@ pub(super) fn docker(docker: &mut Reader<'_>) -> Option<DockerConfig> {
         read_only: docker.flag("read_only", true),
         socket: docker.text("socket", None, &forms::FILE),
         spawner: docker.text("spawner", None, &forms::FILE),
+        // The pool's section says it.
+        server_id: ServerId::Number,
     };
     docker.rule(
         config.socket.is_none() || config.spawner.is_none(),

@@ -61,7 +61,15 @@ fn effective(text: &str) -> Value {
     let pool = defaults["pools"]["default"].clone();
     let file = parse(text);
     if let Some(pools) = file.get("pools").and_then(Value::as_object) {
-        defaults["pools"] = pools.keys().map(|name| (name.clone(), pool.clone())).collect();
+        let defaults_of = |(name, file): (&String, &Value)| {
+            let mut pool = pool.clone();
+            // The one default that follows from other keys.
+            if file["hashes"] == "classic" || file["hashes"] == "modular" {
+                pool["bounded_load"]["factor"] = 0.into();
+            }
+            (name.clone(), pool)
+        };
+        defaults["pools"] = pools.iter().map(defaults_of).collect();
     }
     if file.get("routes").is_none_or(Value::is_null) {
         // Everything goes to the only pool.
@@ -145,6 +153,25 @@ mod tests {
         );
         assert_eq!(heartbeat["headers"]["Authorization"], MASK);
         assert!(!config.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn published_hashes_imply_no_bound_unless_one_is_given() {
+        for (pool, factor) in [
+            ("hashes: classic", 0.0),
+            ("hashes: modular", 0.0),
+            ("hashes: classic, bounded_load: { floor: 4 }", 0.0),
+            ("hashes: classic, bounded_load: { factor: }", 0.0),
+            ("hashes: classic, bounded_load: { factor: 2 }", 2.0),
+            ("hashes: xxh3", 1.25),
+            ("", 1.25),
+        ] {
+            let text = format!("pools: {{ a: {{ algorithm: ring, {pool} }} }}");
+            let effective = effective(&text)["pools"]["a"]["bounded_load"]["factor"].as_f64();
+            let in_force = crate::config::Config::parse(&text).unwrap().pools["a"].bounded_load;
+            assert_eq!(effective, Some(factor), "{pool}");
+            assert_eq!(in_force.map_or(0.0, |it| it.factor), factor, "{pool}");
+        }
     }
 
     #[test]

@@ -5,12 +5,14 @@ use std::{collections::BTreeSet, fmt::Display, time::Duration};
 use ringmaster_fleet::{Algorithm, Bound, Hashes, Host, Limits, Naming, Probing, RespawnName};
 
 use super::{
-    ATTEMPTS_MAX, EjectionConfig, HoldConfig, KeySource, PoolConfig, ProviderConfig,
-    UpstreamConfig, docker, forms, heartbeat::heartbeat, names as rules, reader::Reader,
+    ATTEMPTS_MAX, DockerConfig, EjectionConfig, HoldConfig, KeySource, PoolConfig, ProviderConfig,
+    ServerId, UpstreamConfig, docker, forms, heartbeat::heartbeat, names as rules, reader::Reader,
 };
 
 /// Replicas of a pool whose provider can run any number of them.
 const REPLICAS: usize = 3;
+/// Of the mean load.
+const FACTOR: f64 = 1.25;
 /// At a hundred times the mean load the bound doesn't bind.
 const FACTOR_MAX: f64 = 100.0;
 /// More requests than one replica can have in flight.
@@ -37,7 +39,7 @@ pub(super) fn pool(pool: &mut Reader<'_>) -> PoolConfig {
         names,
         algorithm,
         key: pool.text("key", KeySource::RequestId, &forms::KEY),
-        bounded_load: pool.section("bounded_load", bounded_load),
+        bounded_load: pool.section("bounded_load", |it| bounded_load(it, &algorithm)),
         slow_start: pool.duration_or_zero("slow_start_ms", Duration::ZERO),
         heartbeat,
         limits,
@@ -86,19 +88,33 @@ fn provider(pool: &mut Reader<'_>) -> ProviderConfig {
         "no address; provider fixed needs at least one".to_owned()
     });
     rule_unique(pool, "fixed", fixed.values());
+    pool.rule(!is_fixed || !pool.gives("server_id"), &["server_id", "provider"], || {
+        "not for provider fixed, whose replicas are started by somebody else".to_owned()
+    });
+    let has_id = docker.as_ref().is_some_and(|it| it.environment.contains_key("SERVER_ID"));
+    pool.rule(!has_id || !pool.gives("server_id"), &["server_id", "docker.environment"], || {
+        "not together with docker.environment.SERVER_ID, which says it, too".to_owned()
+    });
+    let server_ids = [("number", ServerId::Number), ("name", ServerId::Name)];
+    let server_id = pool.choice("server_id", ServerId::Number, &server_ids);
+    let docker = docker.map(|it| DockerConfig { server_id, ..it });
     match (kind, docker) {
         (Kind::Fixed, _) => ProviderConfig::Fixed(fixed),
         (Kind::Docker, Some(docker)) => ProviderConfig::Docker(docker),
         (Kind::Swarm, Some(docker)) => ProviderConfig::Swarm(docker),
         // Without an image there is a fault, and any provider will do.
-        (Kind::Process, _) | (Kind::Docker | Kind::Swarm, None) => ProviderConfig::Process,
+        (Kind::Process, _) | (Kind::Docker | Kind::Swarm, None) => {
+            ProviderConfig::Process(server_id)
+        }
     }
 }
 
 /// How many replicas the pool begins with, and their names as far as they are given.
 fn replicas(pool: &mut Reader<'_>, provider: &ProviderConfig) -> (usize, Vec<Host>) {
     let default = match provider {
-        ProviderConfig::Process | ProviderConfig::Docker(_) | ProviderConfig::Swarm(_) => REPLICAS,
+        ProviderConfig::Process(_) | ProviderConfig::Docker(_) | ProviderConfig::Swarm(_) => {
+            REPLICAS
+        }
         ProviderConfig::Fixed(fixed) => fixed.len(),
     };
     let replicas = pool.number("replicas", default, 0..=Algorithm::MEMBERS_MAX);
@@ -113,7 +129,7 @@ fn replicas(pool: &mut Reader<'_>, provider: &ProviderConfig) -> (usize, Vec<Hos
             ProviderConfig::Swarm(_) => {
                 rules::service(&host.name, names[..at].iter().map(|host| &host.name))
             }
-            ProviderConfig::Process | ProviderConfig::Fixed(_) => Ok(()),
+            ProviderConfig::Process(_) | ProviderConfig::Fixed(_) => Ok(()),
         };
         if let Err(rule) = checked {
             pool.rule(false, &["names", "provider"], || rule);
@@ -199,7 +215,7 @@ fn replicas_max(
         format!("{replicas} is more than replicas_max ({configured})")
     });
     let runnable = match provider {
-        ProviderConfig::Process | ProviderConfig::Docker(_) | ProviderConfig::Swarm(_) => {
+        ProviderConfig::Process(_) | ProviderConfig::Docker(_) | ProviderConfig::Swarm(_) => {
             configured
         }
         ProviderConfig::Fixed(fixed) => configured.min(fixed.len()),
@@ -208,19 +224,26 @@ fn replicas_max(
     (replicas..=runnable).rev().find(fits).unwrap_or(replicas)
 }
 
-/// `None` if it is switched off.
-fn bounded_load(bounded_load: &mut Reader<'_>) -> Option<Bound> {
+/// `None` if it is switched off, as it is by default where requests are to land where a fixed formula puts them.
+fn bounded_load(bounded_load: &mut Reader<'_>, algorithm: &Algorithm) -> Option<Bound> {
+    let default = if is_formula(algorithm) { 0.0 } else { FACTOR };
     let name = format!("0 (off) or a number from 1 to {FACTOR_MAX}");
     let accepts = |factor| factor == 0.0 || (1.0..=FACTOR_MAX).contains(&factor);
-    let factor = bounded_load.decimal("factor", 1.25, &name, accepts);
+    let factor = bounded_load.decimal("factor", default, &name, accepts);
     let floor = bounded_load.number("floor", 8, 1..=FLOOR_MAX);
     (factor > 0.0).then_some(Bound { factor, floor })
+}
+
+/// Whether keys go where a published formula says, as the schemes that are to be reproduced have it.
+pub(super) fn is_formula(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Ring { hashes: Hashes::Classic | Hashes::Modular, .. })
 }
 
 /// The limits that `pool` itself does not set: those of a replica's life.
 fn limits(pool: &mut Reader<'_>, provider: &ProviderConfig) -> Limits {
     let default = Limits::default();
-    let namings = [("sequential", Naming::Sequential), ("random", Naming::Random)];
+    let namings =
+        [("sequential", Naming::Sequential), ("random", Naming::Random), ("uuid", Naming::Uuid)];
     let respawn_names = [("keep", RespawnName::Keep), ("fresh", RespawnName::Fresh)];
     let respawn_name = pool.choice("respawn_name", default.respawn_name, &respawn_names);
     let is_fixed = matches!(provider, ProviderConfig::Fixed(_));

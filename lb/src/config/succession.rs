@@ -52,6 +52,7 @@ fn keep_provider(kept: &mut Vec<String>, pool: &str, old: &PoolConfig, next: &mu
     if let (ProviderConfig::Swarm(old), ProviderConfig::Swarm(next)) =
         (&old.provider, &mut next.provider)
     {
+        keep(kept, &format!("pools.{pool}.server_id"), &old.server_id, &mut next.server_id);
         keep(kept, &format!("pools.{pool}.docker"), old, next);
     }
     if mem::discriminant(&old.provider) != mem::discriminant(&next.provider) {

@@ -212,6 +212,7 @@ pools:
         read_only: false,
         socket: Some("/run/other.sock".into()),
         spawner: None,
+        server_id: ServerId::Number,
     };
     assert_eq!(pool.provider, ProviderConfig::Docker(expected));
     assert_eq!((pool.replicas, pool.limits.replicas_max), (3, 1_000));
@@ -223,6 +224,40 @@ fn services_are_described_as_containers_are() {
         |provider| format!("pools: {{ a: {{ provider: {provider}, docker: {{ image: b }} }} }}");
     let ProviderConfig::Docker(expected) = pool(&file("docker")).provider else { panic!() };
     assert_eq!(pool(&file("swarm")).provider, ProviderConfig::Swarm(expected));
+}
+
+#[test]
+fn every_provider_of_ours_knows_what_replicas_call_themselves() {
+    let image = "docker: { image: b }";
+    for (key, expected) in
+        [("", ServerId::Number), ("number", ServerId::Number), ("name", ServerId::Name)]
+    {
+        let provider =
+            |text: &str| pool(&format!("pools: {{ a: {{ server_id: {key}, {text} }} }}")).provider;
+        assert_eq!(provider(""), ProviderConfig::Process(expected));
+        for kind in ["docker", "swarm"] {
+            match provider(&format!("provider: {kind}, {image}")) {
+                ProviderConfig::Docker(it) | ProviderConfig::Swarm(it) => {
+                    assert_eq!(it.server_id, expected);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pool_without_a_bound_for_its_hashes_is_remarked_on() {
+    for (pool, count) in [
+        ("algorithm: ring, hashes: classic", 1),
+        ("algorithm: ring, hashes: modular", 1),
+        ("algorithm: ring, hashes: classic, bounded_load: { factor: 1.25 }", 0),
+        ("algorithm: ring", 0),
+        ("bounded_load: { factor: 0 }", 0),
+    ] {
+        let config = Config::parse(&format!("pools: {{ a: {{ {pool} }} }}")).unwrap();
+        assert_eq!(config.remarks().len(), count, "{pool}: {:?}", config.remarks());
+    }
 }
 
 #[test]

@@ -185,13 +185,15 @@ impl Local {
         Ok(as_ordered)
     }
 
-    /// Ends and removes the container with this id; how it ended.
+    /// Ends and removes the container; how it ended, and whether it had before.
     async fn end(
         &self,
         docker: &Docker,
-        id: &str,
+        container: &Container,
         grace: Option<Duration>,
     ) -> Result<End, EngineError> {
+        let id = &container.id;
+        let mut by_itself = !container.running;
         match grace {
             Some(grace) => {
                 // The engine counts whole seconds.
@@ -203,14 +205,14 @@ impl Local {
             }
             None => match self.call(docker.kill_container(id, None)).await {
                 // It has ended by itself, or never ran.
-                Err(Fault::Answered { status: 409, .. }) => {}
+                Err(Fault::Answered { status: 409, .. }) => by_itself = true,
                 killed => drop(or_absent(killed)?),
             },
         }
         // Once it is removed nobody knows.
         let end = self.end_of(docker, id, &HashMap::new()).await;
         self.remove(docker, id).await?;
-        Ok(end)
+        Ok(End { by_itself, ..end })
     }
 
     /// Kills and removes; returns when it is gone.
@@ -281,7 +283,7 @@ impl Engine for Local {
         let mut end = None;
         for ours in self.of_replica(&docker, cluster, name).await? {
             if ours.incarnation == incarnation {
-                end = Some(self.end(&docker, &ours.id, grace).await?);
+                end = Some(self.end(&docker, &ours, grace).await?);
             }
         }
         Ok(end)

@@ -21,7 +21,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tracing::warn;
 
 use self::kept::{Kept, Key, exit_now};
-use super::{Ending, Found, Provider, Remembered, Spec, Started, failure, insist, order};
+use super::{Ended, Ending, Found, Provider, Remembered, Spec, Started, failure, insist, order};
 use crate::{
     config::{DockerConfig, ProviderConfig, names},
     engine::{Container, Engine, Hold, Order},
@@ -167,10 +167,12 @@ impl Provider for Docker {
         name: &ReplicaName,
         incarnation: Incarnation,
         ending: Ending,
-    ) -> Option<Exit> {
+    ) -> Option<Ended> {
         let key = key(name, incarnation);
+        let mut by_itself = false;
         if let Some(keeping) = self.kept.get(&key) {
             drop(keeping.making.lock().await);
+            by_itself = keeping.has_ended();
         }
         let grace = match ending {
             Ending::Graceful(grace) => Some(grace),
@@ -178,15 +180,17 @@ impl Provider for Docker {
         };
         // Of a cluster that was lost the new holder decides what runs.
         if self.hold.check().is_err() {
-            return self.kept.remove(&key);
+            return self.kept.remove(&key).map(|exit| Ended { exit, by_itself });
         }
         let stop = || self.engine.stop(&self.cluster, name.as_str(), incarnation.get(), grace);
         let end = insist(stop, |error, retry_in| {
             warn!(replica = %name, %incarnation, %error, ?retry_in, "A container cannot be removed");
         })
         .await;
+        by_itself |= end.as_ref().is_some_and(|it| it.by_itself);
         let heard = self.kept.remove(&key);
-        heard.or_else(|| end.map(exit_now))
+        let exit = heard.or_else(|| end.map(exit_now))?;
+        Some(Ended { exit, by_itself })
     }
 }
 

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use ringmaster_fleet::{Exit, Incarnation, ReplicaName};
 
-use super::{Ending, Found, Provider, Remembered, Spec, Started, failure};
+use super::{Ended, Ending, Found, Provider, Remembered, Spec, Started, failure};
 use crate::config::ProviderConfig;
 
 /// A replica per configured address. "Starting" one is to begin probing it, "ending" one to stop.
@@ -59,7 +59,7 @@ impl Provider for Fixed {
         future::pending().await
     }
 
-    async fn end(&self, _: &ReplicaName, _: Incarnation, _: Ending) -> Option<Exit> {
+    async fn end(&self, _: &ReplicaName, _: Incarnation, _: Ending) -> Option<Ended> {
         None
     }
 }

@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 /// The order for the replica of `spec`.
 pub(super) fn of(cluster: &str, pool: &str, config: &DockerConfig, spec: &Spec) -> Order {
     let mut environment = config.environment.clone();
-    environment.entry("SERVER_ID".to_owned()).or_insert_with(|| spec.number.to_string());
+    environment.entry("SERVER_ID".to_owned()).or_insert_with(|| spec.server_id(config.server_id));
     Order {
         cluster: cluster.to_owned(),
         pool: pool.to_owned(),

@@ -12,10 +12,11 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use nix::{
     sys::signal::{Signal, kill},
@@ -28,9 +29,9 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-use super::{Ending, Found, ProcessId, Provider, Remembered, Spec, Started, failure};
+use super::{Ended, Ending, Found, ProcessId, Provider, Remembered, Spec, Started, failure};
 use crate::{
-    config::ProviderConfig,
+    config::{ProviderConfig, ServerId},
     systemd,
     tail::{self, Tail},
 };
@@ -41,6 +42,9 @@ const UNWATCHED_S: u32 = 15;
 /// How long the output of a process that has ended is still waited for.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
+/// The argument that says what a replica is to call itself.
+const ID: &str = "--id";
+
 /// What a replica prints once it listens, before its address.
 const LISTENING: &str = "listening on ";
 
@@ -49,6 +53,7 @@ type Key = (ReplicaName, Incarnation);
 /// Starts processes of this binary.
 pub(crate) struct Process {
     program: PathBuf,
+    server_id: ArcSwap<ServerId>,
     kept: Mutex<HashMap<Key, Kept>>,
 }
 
@@ -56,13 +61,14 @@ pub(crate) struct Process {
 #[derive(Clone)]
 struct Kept {
     endings: mpsc::Sender<Ending>,
-    exit: watch::Receiver<Option<Exit>>,
+    ended: watch::Receiver<Option<Ended>>,
 }
 
 impl Process {
     /// `program` is this binary.
-    pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program, kept: Mutex::default() }
+    pub(crate) fn new(program: PathBuf, server_id: ServerId) -> Self {
+        let server_id = ArcSwap::from_pointee(server_id);
+        Self { program, server_id, kept: Mutex::default() }
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Key, Kept>> {
@@ -75,10 +81,10 @@ impl Process {
     }
 
     /// The way to the keeper of a new process, and the keeper's ends of it.
-    fn keep(&self, spec: &Spec) -> (Kept, mpsc::Receiver<Ending>, watch::Sender<Option<Exit>>) {
+    fn keep(&self, spec: &Spec) -> (Kept, mpsc::Receiver<Ending>, watch::Sender<Option<Ended>>) {
         let (endings, asked) = mpsc::channel(1);
-        let (report, exit) = watch::channel(None);
-        let kept = Kept { endings, exit };
+        let (report, ended) = watch::channel(None);
+        let kept = Kept { endings, ended };
         self.kept().insert((spec.host.name.clone(), spec.incarnation), kept.clone());
         (kept, asked, report)
     }
@@ -88,7 +94,7 @@ impl Process {
         command
             .args(["replica", "--listen", "127.0.0.1:0"])
             .args(["--name", spec.host.name.as_str()])
-            .args(["--id", &spec.number.to_string()])
+            .args([ID, &spec.server_id(**self.server_id.load())])
             .args(["--exit-without-heartbeat-s", &UNWATCHED_S.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -107,8 +113,11 @@ impl Provider for Process {
         "process"
     }
 
-    /// There is one way to start this binary.
-    fn reconfigure(&self, _: &ProviderConfig) {}
+    fn reconfigure(&self, config: &ProviderConfig) {
+        if let ProviderConfig::Process(server_id) = config {
+            self.server_id.store(Arc::new(*server_id));
+        }
+    }
 
     async fn find(&self, remembered: &[Remembered]) -> anyhow::Result<Vec<Found>> {
         let mut found = Vec::new();
@@ -117,13 +126,16 @@ impl Provider for Process {
             let Some(process) = started.process.filter(|it| adopted::is_alive(*it)) else {
                 continue;
             };
+            let outdated =
+                !adopted::was_told(process, ID, &spec.server_id(**self.server_id.load()));
             let (_, asked, report) = self.keep(spec);
             tokio::spawn(async move {
-                adopted::keep(process, asked).await;
+                let by_itself = adopted::keep(process, asked).await;
                 let reason = "ended; it was another balancer's child, so its exit code is unknown";
-                report.send_replace(Some(failure(reason.to_owned(), vec![])));
+                let exit = failure(reason.to_owned(), vec![]);
+                report.send_replace(Some(Ended { exit, by_itself }));
             });
-            found.push(Found { spec: spec.clone(), started, outdated: false });
+            found.push(Found { spec: spec.clone(), started, outdated });
         }
         Ok(found)
     }
@@ -141,26 +153,26 @@ impl Provider for Process {
         ];
         let (kept, asked, report) = self.keep(spec);
         tokio::spawn(async move {
-            let status = keep(child, asked).await;
+            let (status, by_itself) = keep(child, process, asked).await;
             for reader in output.into_iter().flatten() {
                 // A process of its own making may hold the pipe open: its output is not the replica's.
                 let _ = tokio::time::timeout(OUTPUT_GRACE, reader).await;
             }
-            report.send_replace(Some(exit_of(status, &tail)));
+            report.send_replace(Some(Ended { exit: exit_of(status, &tail), by_itself }));
         });
         match address.await {
             Ok(addr) => Ok(Started { addr, process }),
             // Standard output ended without the line, and so has the process, or soon will.
             Err(_) => {
                 let _ = kept.endings.try_send(Ending::Now);
-                Err(exited(kept.exit).await)
+                Err(ended(kept.ended).await.exit)
             }
         }
     }
 
     async fn exited(&self, name: &ReplicaName, incarnation: Incarnation) -> Exit {
         match self.get(name, incarnation) {
-            Some(kept) => exited(kept.exit).await,
+            Some(kept) => ended(kept.ended).await.exit,
             None => failure("no such process".to_owned(), vec![]),
         }
     }
@@ -170,28 +182,35 @@ impl Provider for Process {
         name: &ReplicaName,
         incarnation: Incarnation,
         ending: Ending,
-    ) -> Option<Exit> {
+    ) -> Option<Ended> {
         let kept = self.get(name, incarnation)?;
         // Full or closed: it is ending already.
         let _ = kept.endings.try_send(ending);
-        let exit = exited(kept.exit).await;
+        let ended = ended(kept.ended).await;
         self.kept().remove(&(name.clone(), incarnation));
-        Some(exit)
+        Some(ended)
     }
 }
 
-/// Waits for the child's end, bringing it about when asked to.
+/// Waits for the child's end, bringing it about when asked to. Answers whether it ended before it was asked to, too.
 async fn keep(
     mut child: Child,
+    process: Option<ProcessId>,
     mut endings: mpsc::Receiver<Ending>,
-) -> std::io::Result<ExitStatus> {
+) -> (std::io::Result<ExitStatus>, bool) {
     let ending = tokio::select! {
-        status = child.wait() => return status,
+        status = child.wait() => return (status, true),
         // Nobody is left who could ask for its end if this is closed: others keep the process now.
         Some(ending) = endings.recv() => ending,
     };
+    // Both may have come true at once. Its id is its own until it is waited for.
+    let by_itself = process.is_some_and(adopted::is_ending);
+    (end(&mut child, ending).await, by_itself)
+}
+
+async fn end(child: &mut Child, ending: Ending) -> std::io::Result<ExitStatus> {
     if let Ending::Graceful(grace) = ending {
-        terminate(&child);
+        terminate(child);
         if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
             return status;
         }
@@ -208,10 +227,13 @@ fn terminate(child: &Child) {
     }
 }
 
-async fn exited(mut exit: watch::Receiver<Option<Exit>>) -> Exit {
-    match exit.wait_for(Option::is_some).await.map(|it| it.clone()) {
-        Ok(Some(exit)) => exit,
-        Ok(None) | Err(_) => failure("its keeper ended".to_owned(), vec![]),
+async fn ended(mut ended: watch::Receiver<Option<Ended>>) -> Ended {
+    match ended.wait_for(Option::is_some).await.map(|it| it.clone()) {
+        Ok(Some(ended)) => ended,
+        Ok(None) | Err(_) => {
+            let exit = failure("its keeper ended".to_owned(), vec![]);
+            Ended { exit, by_itself: true }
+        }
     }
 }
 

@@ -26,7 +26,8 @@ use self::{
     watch::{POLL, Picture, Watch},
 };
 use super::{
-    AgreeError, Ending, Found, Provider, Remembered, Spec, Started, Wanted, failure, insist, order,
+    AgreeError, Ended, Ending, Found, Provider, Remembered, Spec, Started, Wanted, failure, insist,
+    order,
 };
 use crate::{
     config::{DockerConfig, ProviderConfig, names},
@@ -245,7 +246,7 @@ impl Provider for Swarm {
     }
 
     /// How the task ended is told by [`Provider::exited`], or not known: it is the Swarm that ends it.
-    async fn end(&self, name: &ReplicaName, incarnation: Incarnation, _: Ending) -> Option<Exit> {
+    async fn end(&self, name: &ReplicaName, incarnation: Incarnation, _: Ending) -> Option<Ended> {
         self.met.give_up(name, incarnation);
         None
     }

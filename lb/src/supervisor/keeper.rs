@@ -251,8 +251,8 @@ impl Keeper {
                 self.step(now, Event::Spawned { name, incarnation, addr: started.addr });
                 self.write_down();
             }
-            What::Ended { name, incarnation, removed } => {
-                self.note_end(now, name, incarnation, removed);
+            What::Ended { name, incarnation, exit, removed } => {
+                self.note_end(now, (name, incarnation), exit, removed);
             }
             What::Found(found) => self.take_over(now, found),
             What::Wanted(wanted, running) => self.learn(now, wanted, running),
@@ -320,7 +320,10 @@ impl Keeper {
 
     fn execute(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Spawn { host, number, incarnation } => {
+            Command::Spawn { host, number, incarnation, after } => {
+                if let Some(cause) = after {
+                    self.note_respawn(&host.name, &cause);
+                }
                 let spec = Spec { host, number, incarnation };
                 self.run(spec, None);
             }

@@ -104,6 +104,9 @@ impl ReplicaLegacy {
             incarnation: remembered.spec.incarnation,
             phase,
             attempts: self.attempts,
+            // Counted in the process that noticed it, or not at all: metrics begin anew.
+            failure: None,
+            replaces: None,
             last_exit: last_exit.map(|ExitLegacy { code, reason, log, at }| Exit {
                 code,
                 reason,

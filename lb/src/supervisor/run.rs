@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringmaster_fleet::{Event, Host, Incarnation, ReplicaName};
+use ringmaster_fleet::{Event, Exit, Host, Incarnation, ReplicaName};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::{
     config::HeartbeatConfig,
     heartbeat::{Beat, Pulse},
-    provider::{AgreeError, Ending, Found, Provider, Remembered, Spec, Started, Wanted},
+    provider::{AgreeError, Ended, Ending, Found, Provider, Remembered, Spec, Started, Wanted},
     suspicion::Suspicions,
 };
 
@@ -38,8 +38,9 @@ pub(crate) enum What {
     Started { name: ReplicaName, incarnation: Incarnation, started: Started },
     /// A heartbeat was due.
     Beat { name: ReplicaName, incarnation: Incarnation, beat: Beat },
-    /// Nothing runs any more of an incarnation whose end was asked for; `removed` if nothing is left of its replica.
-    Ended { name: ReplicaName, incarnation: Incarnation, removed: bool },
+    /// Nothing runs any more of an incarnation whose end was asked for: `exit` is how it was made to end, where that is
+    /// known, and `removed` whether nothing is left of its replica.
+    Ended { name: ReplicaName, incarnation: Incarnation, exit: Option<Exit>, removed: bool },
     /// The provider has looked for the replicas of an earlier balancer.
     Found(Vec<Found>),
     /// Several balancers have agreed on a wanted set; at the begin, with what runs of it.
@@ -155,8 +156,8 @@ impl Run {
         Self { incarnation, started, answered_at: None, suspicions, task }
     }
 
-    /// Ends the replica in a task of its own, which reports [`What::Ended`]; before that how it ended, if it was
-    /// killed: heartbeats may have noticed a failure before whoever knows its cause.
+    /// Ends the replica in a task of its own, which reports [`What::Ended`]; before that its exit, if it had ended by
+    /// itself: heartbeats may have noticed that before the provider told of it.
     ///
     /// The watch has ended before anything else happens, so no other news of this run comes after that.
     pub(super) fn end(
@@ -172,15 +173,21 @@ impl Run {
                 // Cancelled, or at its end already: either way it is over.
                 let _ = run.task.await;
             }
-            let exit = provider.end(&name, incarnation, ending).await;
-            if let (Some(exit), Ending::Now) = (exit, ending) {
-                let name = name.clone();
-                reporter.tell(Event::Exited { name, incarnation, exit }).await;
-            }
+            let ended = provider.end(&name, incarnation, ending).await;
+            let exit = match (ended, ending) {
+                (Some(Ended { exit, by_itself: true }), Ending::Now) => {
+                    let name = name.clone();
+                    reporter.tell(Event::Exited { name, incarnation, exit }).await;
+                    None
+                }
+                (Some(Ended { exit, by_itself: false }), Ending::Now) => Some(exit),
+                // It ended in good order, which says nothing about a failure.
+                (_, Ending::Graceful(_)) | (None, Ending::Now) => None,
+            };
             if remove {
                 provider.remove(&name).await;
             }
-            reporter.tell(What::Ended { name, incarnation, removed: remove }).await;
+            reporter.tell(What::Ended { name, incarnation, exit, removed: remove }).await;
         });
     }
 }

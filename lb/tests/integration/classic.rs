@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Balancer, http};
+use crate::harness::{Balancer, Replica, http, until};
 
 /// method, path, headers, body → status, body
 type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, Value);
@@ -201,6 +201,93 @@ async fn a_replica_s_answer_is_passed_on_untouched() {
         r#"{"message":"<Error> '/other/path' endpoint does not exist in server replicas","status":"failure"}"#
     );
     balancer.stop().await;
+}
+
+/// Whether a name is of some kind.
+type Rule = fn(&str) -> bool;
+
+#[tokio::test]
+async fn names_are_generated_as_configured() {
+    let is_random = |name: &str| {
+        name.strip_prefix("Server").is_some_and(|it| it.len() == 6 && it.parse::<u32>().is_ok())
+    };
+    let is_uuid = |name: &str| {
+        let parts: Vec<&str> = name.split('-').collect();
+        let hex = |part: &&str| part.bytes().all(|it| b"0123456789abcdef".contains(&it));
+        parts.iter().map(|it| it.len()).eq([8, 4, 4, 4, 12])
+            && parts.iter().all(hex)
+            && parts[2].starts_with('4')
+            && parts[3].starts_with(['8', '9', 'a', 'b'])
+    };
+    let rows: [(&str, Rule); 2] = [("random", is_random), ("uuid", is_uuid)];
+    let mut met = std::collections::BTreeSet::new();
+    for (naming, is_generated) in rows {
+        let yaml =
+            format!("pools: {{ default: {{ naming: {naming}, replicas: 2, names: [First] }} }}");
+        let balancer = Balancer::start(&yaml).await;
+        let answer = http::send(balancer.proxy, "POST", "/add", &[], r#"{"n":2}"#).await.json();
+        let names: Vec<String> =
+            serde_json::from_value(answer["message"]["replicas"].clone()).unwrap();
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert_eq!(names[0], "First");
+        for name in &names[1..] {
+            assert!(is_generated(name), "{name}");
+            assert!(met.insert(name.clone()), "{name} twice");
+            assert_eq!(balancer.replica(name).await.unwrap()["phase"], "serving");
+        }
+        let body = json!({"n": 1, "hostnames": [names[3]]}).to_string();
+        let answer = http::send(balancer.proxy, "DELETE", "/rm", &[], &body).await.json();
+        assert_eq!(answer["message"]["N"], 3, "{answer}");
+        balancer.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn replicas_call_themselves_by_number_or_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = |server_id: &str| {
+        format!(
+            "state_file: {}\npools: {{ default: {{ replicas: 1, names: [Web], server_id: {server_id} }} }}",
+            folder.path().join("state.json").display()
+        )
+    };
+    let until_it_says = async |balancer: &Balancer, expected: &str| {
+        let says = async || {
+            let answer = balancer.get("/home").await.json();
+            (answer["message"] == format!("Hello from Server: {expected}") && answer["id"] == "Web")
+                .then_some(())
+        };
+        until(expected, says).await.expect(expected);
+    };
+    let mut balancer = Balancer::start(&yaml("name")).await;
+    until_it_says(&balancer, "Web").await;
+
+    // A reload replaces the replicas, and so does a balancer that takes over after a crash.
+    balancer.rewrite_config(&yaml("number"));
+    let answer = http::send(balancer.admin, "POST", "/api/v1/reload", &[], "").await;
+    assert_eq!((answer.status, &answer.json()["needs_restart"]), (200, &json!([])));
+    until_it_says(&balancer, "1").await;
+    balancer.signal(nix::sys::signal::Signal::SIGKILL);
+    balancer.ended().await;
+    let balancer = Balancer::start(&yaml("name")).await;
+    until_it_says(&balancer, "Web").await;
+    balancer.stop().await;
+}
+
+#[tokio::test]
+async fn fixed_replicas_are_listed_by_name_after_those_that_are_configured_first() {
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(Replica::start(&[]).await);
+    }
+    let [b, c, a] = [0, 1, 2].map(|at| replicas[at].addr);
+    let fixed = format!("fixed: {{ b: '{b}', c: '{c}', a: '{a}' }}");
+    for (names, expected) in [("[]", ["a", "b", "c"]), ("[c]", ["c", "a", "b"])] {
+        let yaml = format!("pools: {{ default: {{ provider: fixed, names: {names}, {fixed} }} }}");
+        let balancer = Balancer::start(&yaml).await;
+        assert_eq!(balancer.get("/rep").await.json(), listed(&expected));
+        balancer.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -146,10 +146,24 @@ impl Namer {
     }
 
     pub(super) fn generate(&mut self) -> ReplicaName {
-        let mut number = match self.naming {
-            Naming::Sequential => self.lowest,
-            Naming::Random => 100_000 + (self.chance.draw() % 900_000) as u32,
-        };
+        match self.naming {
+            Naming::Sequential => self.counting_from(self.lowest),
+            Naming::Random => {
+                let number = 100_000 + (self.chance.draw() % 900_000) as u32;
+                self.counting_from(number)
+            }
+            Naming::Uuid => loop {
+                let (high, low) = (self.chance.draw(), self.chance.draw());
+                let name = ReplicaName::uuid((u128::from(high) << 64) | u128::from(low));
+                if self.take(&name) {
+                    return name;
+                }
+            },
+        }
+    }
+
+    /// The first free name that is generated from `number` or a higher one.
+    fn counting_from(&mut self, mut number: u32) -> ReplicaName {
         // Counting upwards finds a free name however many are in use.
         while !self.take(&ReplicaName::generated(number)) {
             number += 1;

@@ -19,15 +19,23 @@
 //! | Draining to restart | Stopped | Starting | Spawn |
 //!
 //! With [`RespawnName::Fresh`] a replica that fails while Serving goes to Draining, stopping, in place of Down,
-//! and then leaves; a new one that begins as Down stands in for it. One that fails while Starting keeps its name:
-//! it had no keys to lose, and whoever asked for it waits for that very name.
+//! and then leaves; a new one that begins as Down stands in for it, and starts once the failed one is gone. One that
+//! fails while Starting keeps its name: it had no keys to lose, and whoever asked for it waits for that very name.
+//!
+//! A failure that heartbeats noticed is put down to an exit if the provider tells of one before the replica has
+//! stopped: a killed replica misses heartbeats, too. So the cause of a failure is final when the next run starts.
 
 use super::{Command, chance::Chance, choice::Namer, step::Step};
 use crate::{
     AfterDrain, Cause, Change, Host, Incarnation, Phase, PhaseName, Replica, ReplicaName,
     RespawnName,
 };
-use std::{collections::HashSet, mem, net::SocketAddr, time::Instant};
+use std::{
+    collections::HashSet,
+    mem,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 impl Step<'_> {
     /// – → Starting, and spawned. It has `number` if one is given and that is free.
@@ -40,7 +48,7 @@ impl Step<'_> {
     ) {
         let replica = self.newcomer(host, number, incarnation, self.starting(None));
         let at = self.insert(replica, cause);
-        self.spawn(at);
+        self.spawn(at, None);
     }
 
     /// – → Starting, while it runs already: its next answer makes it serve.
@@ -78,8 +86,10 @@ impl Step<'_> {
     pub(super) fn start(&mut self, at: usize, cause: Cause) {
         let replica = self.replica_mut(at);
         replica.incarnation = replica.incarnation.next();
+        let asked = (cause == Cause::RestartAsked).then_some(Cause::RestartAsked);
+        let after = replica.failure.take().or(asked);
         self.enter(at, self.starting(None), cause);
-        self.spawn(at);
+        self.spawn(at, after);
     }
 
     /// Starting → Serving.
@@ -90,10 +100,16 @@ impl Step<'_> {
 
     /// Starting or Serving → Down; or, with fresh names, Serving → Draining while a replacement begins as Down.
     pub(super) fn fail(&mut self, at: usize, cause: Cause) {
-        let failures = self.replica(at).attempts;
         let jitter = self.fleet.chance.part();
-        let retry_at = self.now + self.fleet.limits.backoff(failures, jitter);
-        self.replica_mut(at).attempts = failures.saturating_add(1);
+        let attempts = self.replica(at).attempts;
+        let (attempts, wait) = match self.is_healthy(at) {
+            true => (0, Duration::ZERO),
+            false => (attempts.saturating_add(1), self.fleet.limits.backoff(attempts, jitter)),
+        };
+        let retry_at = self.now + wait;
+        let replica = self.replica_mut(at);
+        replica.attempts = attempts;
+        replica.failure = Some(cause.clone());
         let served = matches!(self.replica(at).phase, Phase::Serving { .. });
         match (self.fleet.limits.respawn_name, served) {
             (RespawnName::Keep, _) | (RespawnName::Fresh, false) => {
@@ -108,6 +124,21 @@ impl Step<'_> {
                 self.kill(at, AfterDrain::Remove, cause);
                 self.insert(replacement, replaces);
             }
+        }
+    }
+
+    /// Puts a failure down to the exit that the provider tells of only now.
+    pub(super) fn settle(&mut self, at: usize, exited: Cause) {
+        let replica = self.replica_mut(at);
+        let noticed = match replica.failure {
+            Some(Cause::MissedHeartbeats(_) | Cause::StartTimeout(_) | Cause::Stopped) => true,
+            // The provider told of it in the first place.
+            Some(_) | None => false,
+        };
+        if noticed {
+            replica.failure = Some(exited.clone());
+            let phase = Some(replica.phase.name());
+            self.announce(at, phase, phase, exited);
         }
     }
 
@@ -160,7 +191,31 @@ impl Step<'_> {
                 self.announce(at, Some(self.replica(at).phase.name()), None, cause);
                 let gone = self.fleet.replicas.remove(at);
                 self.fleet.floor = self.fleet.floor.max(gone.incarnation);
+                self.make_way(gone);
             }
+        }
+    }
+
+    /// What stands in for `gone` learns how that ended, and may start.
+    fn make_way(&mut self, gone: Replica) {
+        let is_replaced = |it: &&mut Replica| it.replaces.as_ref() == Some(gone.name());
+        let Some(replacement) = self.fleet.replicas.iter_mut().find(is_replaced) else { return };
+        replacement.replaces = None;
+        // It may have been asked to leave or to restart meanwhile.
+        if let Phase::Down { stopped, .. } = &mut replacement.phase {
+            *stopped = true;
+            replacement.failure = gone.failure;
+            replacement.last_exit = gone.last_exit;
+        }
+    }
+
+    /// Whether it has served for long enough that a failure is no part of a crash loop.
+    pub(super) fn is_healthy(&self, at: usize) -> bool {
+        match self.replica(at).phase {
+            Phase::Serving { since, .. } => {
+                self.now.duration_since(since) >= self.fleet.limits.healthy_after
+            }
+            Phase::Starting { .. } | Phase::Draining { .. } | Phase::Down { .. } => false,
         }
     }
 
@@ -201,12 +256,13 @@ impl Step<'_> {
         (replica.name().clone(), replica.incarnation)
     }
 
-    fn spawn(&mut self, at: usize) {
+    fn spawn(&mut self, at: usize, after: Option<Cause>) {
         let replica = self.replica(at);
         let command = Command::Spawn {
             host: replica.host.clone(),
             number: replica.number,
             incarnation: replica.incarnation,
+            after,
         };
         self.commands.push(command);
     }
@@ -221,9 +277,11 @@ impl Step<'_> {
         let chance = Chance::new(self.fleet.chance.draw());
         let failed = self.replica(failed);
         let host = Namer::new(self.fleet, chance).generate().into();
-        let phase = Phase::Down { retry_at, stopped: true };
+        let phase = Phase::Down { retry_at, stopped: false };
         Replica {
             attempts: failed.attempts,
+            failure: failed.failure.clone(),
+            replaces: Some(failed.name().clone()),
             last_exit: failed.last_exit.clone(),
             ..self.newcomer(host, None, self.fleet.floor.next(), phase)
         }
@@ -238,7 +296,16 @@ impl Step<'_> {
         phase: Phase,
     ) -> Replica {
         let number = self.free_number(number);
-        Replica { host, number, incarnation, phase, attempts: 0, last_exit: None }
+        Replica {
+            host,
+            number,
+            incarnation,
+            phase,
+            attempts: 0,
+            failure: None,
+            replaces: None,
+            last_exit: None,
+        }
     }
 
     fn starting(&self, addr: Option<SocketAddr>) -> Phase {

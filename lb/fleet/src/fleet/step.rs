@@ -39,7 +39,9 @@ impl<'a> Step<'a> {
                 self.about(&name, incarnation, |step, at| step.exited(at, exit));
             }
             Event::Drained { name, incarnation } => self.about(&name, incarnation, Self::drained),
-            Event::Stopped { name, incarnation } => self.about(&name, incarnation, Self::stopped),
+            Event::Stopped { name, incarnation, exit } => {
+                self.about(&name, incarnation, |step, at| step.stopped(at, exit));
+            }
             Event::Tick => self.tick(),
             Event::Shutdown => self.shut_down(),
         }
@@ -153,13 +155,13 @@ impl<'a> Step<'a> {
     }
 
     fn answered(&mut self, at: usize) {
-        let (now, healthy_after) = (self.now, self.fleet.limits.healthy_after);
+        let is_healthy = self.is_healthy(at);
         let replica = self.replica_mut(at);
         match &mut replica.phase {
             &mut Phase::Starting { addr: Some(addr), .. } => self.serve(at, addr),
-            Phase::Serving { since, missed, .. } => {
+            Phase::Serving { missed, .. } => {
                 *missed = 0;
-                if now.duration_since(*since) >= healthy_after {
+                if is_healthy {
                     replica.attempts = 0;
                 }
             }
@@ -183,7 +185,7 @@ impl<'a> Step<'a> {
         match self.replica(at).phase {
             Phase::Starting { .. } | Phase::Serving { .. } => self.fail(at, cause),
             Phase::Draining { then, stopping: false, .. } => self.kill(at, then, cause),
-            Phase::Draining { stopping: true, .. } | Phase::Down { .. } => {}
+            Phase::Draining { stopping: true, .. } | Phase::Down { .. } => self.settle(at, cause),
         }
     }
 
@@ -197,7 +199,10 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn stopped(&mut self, at: usize) {
+    fn stopped(&mut self, at: usize, exit: Option<Exit>) {
+        if exit.is_some() {
+            self.replica_mut(at).last_exit = exit;
+        }
         match &mut self.replica_mut(at).phase {
             // Nobody asked for it, so somebody else's hand has ended it.
             Phase::Starting { .. } | Phase::Serving { .. } => self.fail(at, Cause::Stopped),

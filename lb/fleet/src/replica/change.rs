@@ -13,8 +13,8 @@ pub struct Change {
     pub incarnation: Incarnation,
     /// The phase before; `None`: it did not exist.
     pub from: Option<PhaseName>,
-    /// The phase after; `None`: it is gone. Both are `Draining` when only the purpose or the stage of the
-    /// drain changed.
+    /// The phase after; `None`: it is gone. The phase stays the same when only the purpose or the stage of a drain
+    /// changed, and when it became known that a replica which was given up as hung had exited.
     pub to: Option<PhaseName>,
     /// Why.
     pub cause: Cause,
@@ -59,7 +59,39 @@ pub enum Cause {
     Shutdown,
 }
 
+impl Change {
+    /// Whether the replica moved because it failed: it exited, hung, or did not start.
+    pub fn is_failure(&self) -> bool {
+        match self.cause {
+            Cause::MissedHeartbeats(_)
+            | Cause::Exited(_)
+            | Cause::SpawnFailed(_)
+            | Cause::StartTimeout(_) => true,
+            // From the other phases the fleet itself had it stopped.
+            Cause::Stopped => {
+                matches!(self.from, Some(PhaseName::Starting | PhaseName::Serving))
+            }
+            Cause::Added
+            | Cause::Adopted
+            | Cause::Inherited
+            | Cause::Restored
+            | Cause::Replaces(_)
+            | Cause::Answered
+            | Cause::Retry
+            | Cause::RemoveAsked
+            | Cause::RestartAsked
+            | Cause::Drained
+            | Cause::DrainTimeout(_)
+            | Cause::Shutdown => false,
+        }
+    }
+}
+
 impl Cause {
+    /// The labels of the causes after which a replica starts again.
+    pub const RESPAWN_LABELS: [&'static str; 6] =
+        ["exit", "missed", "spawn_failed", "start_timeout", "stopped", "restart"];
+
     /// One of a bounded set of words, for metrics.
     pub fn label(&self) -> &'static str {
         match self {

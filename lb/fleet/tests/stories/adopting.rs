@@ -54,12 +54,15 @@ fn an_adopted_one_that_does_not_answer_or_ends_has_failed_and_starts_again() {
         assert_eq!(story.fleet.next_wakeup(), Some(time(10_000)));
         assert_eq!(
             story.step(10_000, event),
-            [announce("S1", 7, Some(Starting), Some(Down), cause), kill("S1", 7)]
+            [announce("S1", 7, Some(Starting), Some(Down), cause.clone()), kill("S1", 7)]
         );
         story.step(10_000, stopped("S1", 7));
         assert_eq!(
             story.step(10_200, Event::Tick),
-            [announce("S1", 8, Some(Down), Some(Starting), Cause::Retry), spawn("S1", 3, 8)]
+            [
+                announce("S1", 8, Some(Down), Some(Starting), Cause::Retry),
+                spawn_after("S1", 3, 8, cause),
+            ]
         );
     }
 }

@@ -42,6 +42,19 @@ fn random_names_have_six_digits_follow_from_the_seed_and_differ_from_time_to_tim
 }
 
 #[test]
+fn uuids_follow_from_the_seed_and_differ_from_time_to_time() {
+    let mut story = Story::new(Limits { naming: Naming::Uuid, ..limits() });
+    let first = story.fleet.admit(500, &hosts(&["S1"])).unwrap();
+    assert_eq!(first, story.fleet.admit(500, &hosts(&["S1"])).unwrap(), "asking changes nothing");
+    assert_eq!(first[0].to_string(), "S1");
+    assert!(first[1..].iter().all(|host| host.name.as_str().len() == 36), "{first:?}");
+    story.step(0, ringmaster_fleet::Event::Add { hosts: first.clone() });
+    assert_eq!(story.fleet.wanted().count(), 500, "they are unique");
+    let second = story.fleet.admit(500, &[]).unwrap();
+    assert!(second.iter().all(|host| !first.contains(host)));
+}
+
+#[test]
 fn an_addition_that_cannot_be_says_why() {
     let story = Story::serving(Limits { replicas_max: 3, ..limits() }, &["S1", "S2"]);
     let refused = |n, names| story.fleet.admit(n, &hosts(names)).unwrap_err();

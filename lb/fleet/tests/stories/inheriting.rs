@@ -39,7 +39,10 @@ fn every_phase_goes_on_with_its_history() {
     assert_eq!(next.fleet.next_wakeup(), story.fleet.next_wakeup());
     assert_eq!(
         next.step(210, Event::Tick),
-        [announce("S2", 2, Some(Down), Some(Starting), Cause::Retry), spawn("S2", 2, 2)],
+        [
+            announce("S2", 2, Some(Down), Some(Starting), Cause::Retry),
+            spawn_after("S2", 2, 2, exit_137()),
+        ],
         "the back-off goes on"
     );
 }

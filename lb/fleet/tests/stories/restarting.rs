@@ -5,7 +5,15 @@ use ringmaster_fleet::{Cause, Command, Phase};
 
 fn starts_again(from: u64) -> [Command; 2] {
     let cause = Cause::RestartAsked;
-    [announce("S1", from + 1, Some(Draining), Some(Starting), cause), spawn("S1", 1, from + 1)]
+    starts_again_after(from, cause)
+}
+
+fn starts_again_after(from: u64, ended_by: Cause) -> [Command; 2] {
+    let cause = Cause::RestartAsked;
+    [
+        announce("S1", from + 1, Some(Draining), Some(Starting), cause),
+        spawn_after("S1", 1, from + 1, ended_by),
+    ]
 }
 
 #[test]
@@ -60,14 +68,17 @@ fn a_replica_that_is_down_does_not_wait_for_its_back_off() {
         story.step(1_010, restart("S1")),
         [announce("S1", 1, Some(Down), Some(Draining), Cause::RestartAsked), kill("S1", 1),]
     );
-    assert_eq!(story.step(1_020, stopped("S1", 1)), starts_again(1));
+    assert_eq!(story.step(1_020, stopped("S1", 1)), starts_again_after(1, exit_137()));
     assert_eq!(story.replica("S1").attempts, 1, "unchanged");
 
     story.step(1_030, exited("S1", 2));
     story.step(1_030, stopped("S1", 2));
     assert_eq!(
         story.step(1_040, restart("S1")),
-        [announce("S1", 3, Some(Down), Some(Starting), Cause::RestartAsked), spawn("S1", 1, 3),]
+        [
+            announce("S1", 3, Some(Down), Some(Starting), Cause::RestartAsked),
+            spawn_after("S1", 1, 3, exit_137()),
+        ]
     );
 }
 

@@ -123,7 +123,13 @@ pub(crate) fn drained(name: &str, number: u64) -> Event {
 }
 
 pub(crate) fn stopped(name: &str, number: u64) -> Event {
-    Event::Stopped { name: name_of(name), incarnation: incarnation(number) }
+    Event::Stopped { name: name_of(name), incarnation: incarnation(number), exit: None }
+}
+
+/// It ran until the fleet had it killed.
+pub(crate) fn killed(name: &str, number: u64) -> Event {
+    let exit = Some(exit("killed by signal 9"));
+    Event::Stopped { name: name_of(name), incarnation: incarnation(number), exit }
 }
 
 // === Commands ===
@@ -144,8 +150,25 @@ pub(crate) fn announce(
     })
 }
 
+/// A first start.
 pub(crate) fn spawn(name: &str, number: u32, start: u64) -> Command {
-    Command::Spawn { host: name_of(name).into(), number, incarnation: incarnation(start) }
+    spawn_after(name, number, start, None)
+}
+
+/// A start after `cause` ended the run before.
+pub(crate) fn spawn_after(
+    name: &str,
+    number: u32,
+    start: u64,
+    cause: impl Into<Option<Cause>>,
+) -> Command {
+    let host = name_of(name).into();
+    Command::Spawn { host, number, incarnation: incarnation(start), after: cause.into() }
+}
+
+/// What [`exited`] causes.
+pub(crate) fn exit_137() -> Cause {
+    Cause::Exited("exit 137".to_owned())
 }
 
 pub(crate) fn stop(name: &str, number: u64) -> Command {

@@ -1,7 +1,7 @@
 //! [`Checks`]: what must hold in every world after every step, seen from outside.
 
 use crate::provider::{Id, Provider};
-use ringmaster_fleet::{Command, Fleet, Incarnation, Limits, Phase, PhaseName, ReplicaName};
+use ringmaster_fleet::{Cause, Command, Fleet, Incarnation, Limits, Phase, PhaseName, ReplicaName};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     time::Instant,
@@ -16,6 +16,8 @@ pub(crate) struct Checks {
     version: u64,
     /// The labels of all causes announced.
     pub(crate) causes: BTreeSet<&'static str>,
+    /// The labels of all causes after which a replica was started again.
+    pub(crate) respawns: BTreeSet<&'static str>,
 }
 
 impl Checks {
@@ -56,7 +58,16 @@ impl Checks {
 
     fn command(&mut self, fleet: &Fleet, provider: &Provider, command: &Command) {
         match command {
-            Command::Spawn { host, incarnation, .. } => {
+            Command::Spawn { host, incarnation, after, .. } => {
+                if let Some(cause) = after {
+                    assert!(Cause::RESPAWN_LABELS.contains(&cause.label()), "{cause:?}");
+                    self.respawns.insert(cause.label());
+                }
+                let last = Incarnation::from(incarnation.get() - 1);
+                let has_crashed = provider.crashed.contains(&(host.name.clone(), last));
+                if let Some(Cause::MissedHeartbeats(_) | Cause::StartTimeout(_)) = after {
+                    assert!(!has_crashed, "a crash of {} is put down to silence", host.name);
+                }
                 let before = self.started.insert(host.name.clone(), *incarnation);
                 assert!(before < Some(*incarnation), "incarnations of {} grow", host.name);
             }

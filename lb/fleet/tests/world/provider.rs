@@ -46,6 +46,10 @@ pub(crate) struct Process {
 pub(crate) struct Provider {
     pub(crate) faulty: bool,
     pub(crate) processes: HashMap<Id, Process>,
+    /// Those that ended by themselves.
+    pub(crate) crashed: HashSet<Id>,
+    /// When the news of an end arrive: one that is told again does not overtake them.
+    ends: HashMap<Id, Instant>,
     queue: BTreeMap<(Instant, u64), Happening>,
     scheduled: u64,
     port: u16,
@@ -56,6 +60,8 @@ impl Provider {
         Self {
             faulty: true,
             processes: HashMap::new(),
+            crashed: HashSet::new(),
+            ends: HashMap::new(),
             queue: BTreeMap::new(),
             scheduled: 0,
             port: 0,
@@ -95,6 +101,9 @@ impl Provider {
     /// on their way and orders not yet carried out died with the old one.
     pub(crate) fn take_over(&mut self, adopted: &HashSet<Id>) {
         self.processes.retain(|id, _| adopted.contains(id));
+        // It may count the incarnations of a name anew that has left.
+        self.crashed.clear();
+        self.ends.clear();
         self.queue.retain(|_, happening| match happening {
             Happening::Probe(id) => adopted.contains(id),
             Happening::News(_) | Happening::Up(_) | Happening::End(_) => false,
@@ -122,8 +131,17 @@ impl Provider {
             Happening::Up(id) => self.up(now, dice, id),
             Happening::Probe(id) => self.probe(now, dice, id),
             Happening::End(id) => {
-                self.processes.remove(&id);
-                self.tell(now, dice, &id, |name, incarnation| Event::Stopped { name, incarnation });
+                let ended = self.processes.remove(&id).map(|process| process.ended);
+                let exit = || exit("killed by signal 9");
+                let (name, incarnation) = id.clone();
+                let mut news = Vec::new();
+                if ended == Some(true) {
+                    let name = name.clone();
+                    news.push(Event::Exited { name, incarnation, exit: exit() });
+                }
+                let exit = (ended == Some(false)).then(exit);
+                news.push(Event::Stopped { name, incarnation, exit });
+                self.tell_end(now, dice, id, news);
             }
         }
         None
@@ -173,6 +191,7 @@ impl Provider {
     pub(crate) fn crash(&mut self, now: Instant, dice: &mut Dice, id: &Id) {
         let process = self.processes.get_mut(id).expect("chosen among the processes");
         process.ended = true;
+        self.crashed.insert(id.clone());
         if !dice.one_in(4) {
             let exit = exit("exit 1");
             self.tell(now, dice, id, |name, incarnation| Event::Exited { name, incarnation, exit });
@@ -212,6 +231,17 @@ impl Provider {
         let slow = self.faulty && dice.one_in(10);
         let delay = dice.millis(if slow { 0..900 } else { 0..20 });
         self.schedule(now + delay, Happening::News(News::Fresh(news)));
+    }
+
+    /// Sends the news of an end, of which none overtakes another.
+    fn tell_end(&mut self, now: Instant, dice: &mut Dice, id: Id, news: Vec<Event>) {
+        let slow = self.faulty && dice.one_in(10);
+        let delay = dice.millis(if slow { 0..900 } else { 0..20 });
+        let at = self.ends.get(&id).map_or(now + delay, |&earlier| earlier.max(now + delay));
+        self.ends.insert(id, at);
+        for event in news {
+            self.schedule(at, Happening::News(News::Fresh(event)));
+        }
     }
 
     fn schedule(&mut self, at: Instant, happening: Happening) {

@@ -33,7 +33,7 @@ impl World {
             backoff_max: Duration::from_secs(5),
             healthy_after: Duration::from_secs(8),
             replicas_max: 6,
-            naming: if dice.one_in(2) { Naming::Random } else { Naming::Sequential },
+            naming: [Naming::Random, Naming::Sequential, Naming::Uuid][dice.below(3) as usize],
             respawn_name: if dice.one_in(3) { RespawnName::Fresh } else { RespawnName::Keep },
         };
         Self {

@@ -136,7 +136,7 @@ impl Pool {
         while let Some(event) = events.pop_front() {
             for command in self.fleet.step(Instant::now(), event) {
                 match command {
-                    Command::Spawn { host, number, incarnation } => {
+                    Command::Spawn { host, number, incarnation, .. } => {
                         let name = host.name;
                         let port = 9_000 + u16::try_from(number).unwrap();
                         events.push_back(Event::Spawned {
@@ -147,7 +147,7 @@ impl Pool {
                         events.push_back(Event::Answered { name, incarnation });
                     }
                     Command::Stop { name, incarnation } | Command::Kill { name, incarnation } => {
-                        events.push_back(Event::Stopped { name, incarnation });
+                        events.push_back(Event::Stopped { name, incarnation, exit: None });
                     }
                     Command::Announce(change) if change.to == Some(PhaseName::Draining) => {
                         events.push_back(Event::Drained {

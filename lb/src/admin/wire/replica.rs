@@ -63,7 +63,7 @@ struct Replica<'a> {
     uptime_s: Option<f64>,
     /// Of the key space, from 0 to 1.
     share: f64,
-    /// Starts since it last served for a while; the back-off grows with them.
+    /// Failures in a row, each before it had served for backoff.healthy_after_ms; the back-off grows with them.
     attempts: u32,
     #[schema(required)]
     retry_in_s: Option<f64>,

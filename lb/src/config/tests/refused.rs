@@ -242,7 +242,7 @@ const REFUSED: &[(&str, &str)] = &[
         "cluster: \"a b\"",
         "cluster: \"a b\": not a name; use up to 63 letters, digits, '_', '.' or '-', the first a letter or digit",
     ),
-    ("pools: {a: {naming: uuid}}", "pools.a.naming: \"uuid\": not one of sequential, random"),
+    ("pools: {a: {naming: guid}}", "pools.a.naming: \"guid\": not one of sequential, random, uuid"),
     ("pools: {a: {respawn_name: new}}", "pools.a.respawn_name: \"new\": not one of keep, fresh"),
     (
         "pools: {a: {algorithm: Ring}}",
@@ -397,6 +397,19 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "pools: {a: {heartbeat: {timeout_ms: 500}}}",
         "pools.a.heartbeat.timeout_ms: 500 is not less than heartbeat.interval_ms (500)",
+    ),
+    ("pools: {a: {server_id: x}}", "pools.a.server_id: \"x\": not one of number, name"),
+    (
+        "pools: {a: {provider: fixed, fixed: {b: \"127.0.0.1:1\"}, server_id: name}}",
+        "pools.a.server_id: not for provider fixed, whose replicas are started by somebody else",
+    ),
+    (
+        "pools: {a: {provider: docker, docker: {image: b, environment: {SERVER_ID: x}}, server_id: name}}",
+        "pools.a.server_id: not together with docker.environment.SERVER_ID, which says it, too",
+    ),
+    (
+        "pools: {a: {backoff: {healthy_after_ms: 0}}}",
+        "pools.a.backoff.healthy_after_ms: 0: not a whole number from 1 to 86400000",
     ),
     (
         "pools: {a: {backoff: {max_ms: 100}}}",

@@ -42,8 +42,8 @@ impl Local {
             let host = inspected.as_ref().and_then(|it| it.host_config.as_ref());
             host.and_then(|it| it.memory).unwrap_or(0) / MIB
         });
-        let code_as_told = code.and_then(|it| i32::try_from(it).ok());
-        End { code: code_as_told, reason: reason(code, limit), log: log.unwrap_or_default() }
+        let (code, reason) = (code.and_then(|it| i32::try_from(it).ok()), reason(code, limit));
+        End { code, reason, log: log.unwrap_or_default(), by_itself: false }
     }
 
     /// The last lines of a container's output.

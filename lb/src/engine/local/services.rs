@@ -172,7 +172,7 @@ impl Local {
             Ok(docker) => self.tail_of_task(&docker, &task.id).await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        End { code, reason, log }
+        End { code, reason, log, by_itself: false }
     }
 
     async fn tasks(&self, cluster: &str) -> Result<Vec<TaskModel>, EngineError> {

@@ -128,7 +128,10 @@ impl Local {
         let News { name, incarnation, id, attributes } = news;
         let end = match attributes {
             Some(attributes) => self.end_of(docker, &id, &attributes).await,
-            None => End { code: None, reason: "removed".to_owned(), log: Vec::new() },
+            None => {
+                let reason = "removed".to_owned();
+                End { code: None, reason, log: Vec::new(), by_itself: false }
+            }
         };
         Happening::Ended { name, incarnation, id, end }
     }

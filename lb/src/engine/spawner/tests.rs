@@ -91,7 +91,8 @@ fn container(order: &Order) -> Container {
 }
 
 fn end() -> End {
-    End { code: Some(7), reason: "exit 7".to_owned(), log: vec!["its last words".to_owned()] }
+    let log = vec!["its last words".to_owned()];
+    End { code: Some(7), reason: "exit 7".to_owned(), log, by_itself: true }
 }
 
 #[async_trait]

@@ -53,6 +53,11 @@ impl Heard {
 }
 
 impl Keeping {
+    /// Whether its end was heard of.
+    pub(super) fn has_ended(&self) -> bool {
+        self.heard.borrow().exit().is_some()
+    }
+
     /// Waits for its end.
     pub(super) async fn exited(&self) -> Exit {
         let mut heard = self.heard.subscribe();
@@ -147,7 +152,7 @@ impl Kept {
 }
 
 /// An end that was heard of now.
-pub(super) fn exit_now(End { code, reason, log }: End) -> Exit {
+pub(super) fn exit_now(End { code, reason, log, .. }: End) -> Exit {
     Exit { code, reason, log, at: SystemTime::now() }
 }
 

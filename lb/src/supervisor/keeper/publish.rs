@@ -9,7 +9,7 @@ use std::{
 use ringmaster_fleet::{Phase, PhaseName, ReplicaName, ramp};
 use tracing::warn;
 
-use super::{Keeper, change::table_of};
+use super::{Keeper, change::table_of, recovery::respawn_label};
 use crate::routes::{Ring, Upstream};
 
 /// How often the share of a slowly starting replica grows.
@@ -33,9 +33,12 @@ impl Keeper {
             }
             known
         });
+        let respawn_name = self.config.limits.respawn_name;
         for replica in self.fleet.replicas() {
-            self.replica_metrics.entry(replica.name().clone()).or_insert_with(|| {
-                Arc::new(self.metrics.replica(&self.name, replica.name().as_str()))
+            let name = replica.name();
+            self.replica_metrics.entry(name.clone()).or_insert_with(|| {
+                self.metrics.declare_respawns(&self.name, respawn_label(respawn_name, name));
+                Arc::new(self.metrics.replica(&self.name, name.as_str()))
             });
         }
         self.refresh_upstreams();

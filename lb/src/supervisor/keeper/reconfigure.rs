@@ -2,10 +2,10 @@
 
 use std::{mem, sync::Arc, time::Instant};
 
-use ringmaster_fleet::{Event, Host, ReplicaName, Table, TableError};
+use ringmaster_fleet::{Event, Host, ReplicaName, RespawnName, Table, TableError};
 use tracing::{info, warn};
 
-use super::Keeper;
+use super::{Keeper, recovery::respawn_label};
 use crate::{
     config::{PoolConfig, ProviderConfig},
     routes::Pool,
@@ -40,6 +40,7 @@ impl Keeper {
             self.table = Arc::new(table);
         }
         self.fleet.reconfigure(self.config.limits.clone());
+        self.recount_respawns(old.limits.respawn_name);
         self.writer.reconfigure(&self.config, self.metrics.pool(&self.name));
         self.heartbeat.send_replace(self.config.heartbeat.clone());
         if old.upstream != self.config.upstream {
@@ -59,6 +60,19 @@ impl Keeper {
             self.follow_count(now, &old.names);
         }
         self.replace_outdated(now);
+    }
+
+    /// Counts respawns under other labels if replicas come back under other names than before.
+    fn recount_respawns(&self, old: RespawnName) {
+        let respawn_name = self.config.limits.respawn_name;
+        if respawn_name == old {
+            return;
+        }
+        self.metrics.forget_respawns(&self.name);
+        for replica in self.fleet.replicas() {
+            let label = respawn_label(respawn_name, replica.name());
+            self.metrics.declare_respawns(&self.name, label);
+        }
     }
 
     /// Lets go of the pool: its replicas drain and leave, and nothing of it is written down any more.

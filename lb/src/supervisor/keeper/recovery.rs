@@ -2,16 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use ringmaster_fleet::{Cause, Change, Incarnation, PhaseName, ReplicaName};
+use ringmaster_fleet::{Cause, Change, Incarnation, PhaseName, ReplicaName, RespawnName};
 use tracing::{info, warn};
 
 use super::Keeper;
-use crate::{events::Fact, heartbeat::Beat};
+use crate::{events::Fact, heartbeat::Beat, metrics::ANY_REPLICA};
 
 /// A failure that is being recovered from.
 pub(super) struct Failure {
-    /// As a label.
-    cause: &'static str,
     known_at: Instant,
     started_at: Option<Instant>,
 }
@@ -59,36 +57,43 @@ impl Keeper {
         }
     }
 
-    /// Tells of a move, and counts it.
+    /// The replica is started again after `cause` ended its last run, or that of the one that it replaces.
+    pub(super) fn note_respawn(&self, name: &ReplicaName, cause: &Cause) {
+        let replica = respawn_label(self.config.limits.respawn_name, name);
+        self.metrics.respawned(&self.name, replica, cause.label());
+    }
+
+    /// Tells of a move, and times recoveries by it.
     pub(super) fn announce(&mut self, now: Instant, change: Change) {
         log(&self.name, &change);
         self.events.publish(Fact::Moved { pool: self.name.clone(), change: change.clone() });
+        let is_failure = change.is_failure();
         let Change { name, from, to, cause, .. } = change;
-        match to {
-            Some(PhaseName::Down) => {
+        match (from, to) {
+            (Some(PhaseName::Starting | PhaseName::Serving), Some(_)) if is_failure => {
                 if from == Some(PhaseName::Serving) {
                     let took = self.time_to_detect(now, &name, &cause);
                     self.metrics.recovered(&self.name, "detect", took);
                 }
-                let failure = Failure { cause: cause.label(), known_at: now, started_at: None };
-                self.failures.insert(name, failure);
+                self.failures.insert(name, Failure { known_at: now, started_at: None });
             }
-            Some(PhaseName::Starting) => {
-                if from.is_some() {
-                    let cause = self.failures.get(&name).map_or(cause.label(), |it| it.cause);
-                    self.metrics.respawned(&self.name, name.as_str(), cause);
+            (None, Some(PhaseName::Down)) => {
+                if let Cause::Replaces(failed) = cause
+                    && let Some(failure) = self.failures.remove(&failed)
+                {
+                    self.failures.insert(name, failure);
                 }
             }
-            Some(PhaseName::Serving) => {
+            (_, Some(PhaseName::Serving)) => {
                 let started_at = self.failures.remove(&name).and_then(|it| it.started_at);
                 if let Some(started_at) = started_at {
                     self.metrics.recovered(&self.name, "ready", now - started_at);
                 }
             }
-            Some(PhaseName::Draining) => {}
-            None => {
+            (_, None) => {
                 self.failures.remove(&name);
             }
+            (_, Some(PhaseName::Starting | PhaseName::Draining | PhaseName::Down)) => {}
         }
     }
 
@@ -101,11 +106,19 @@ impl Keeper {
     }
 }
 
+/// The label that a replica's respawns are counted under: names that are given once make no series that lasts.
+pub(super) fn respawn_label(respawn_name: RespawnName, name: &ReplicaName) -> &str {
+    match respawn_name {
+        RespawnName::Keep => name.as_str(),
+        RespawnName::Fresh => ANY_REPLICA,
+    }
+}
+
 fn log(pool: &str, change: &Change) {
     let Change { name: replica, incarnation, from, to, cause } = change;
     let phase = |phase: Option<PhaseName>| phase.map_or("gone", PhaseName::as_str);
     let (from, to) = (phase(*from), phase(*to));
-    if to == PhaseName::Down.as_str() {
+    if change.is_failure() {
         warn!(pool, %replica, %incarnation, %from, %to, %cause, "Replica failed");
     } else {
         info!(pool, %replica, %incarnation, %from, %to, %cause, "Replica changed phase");

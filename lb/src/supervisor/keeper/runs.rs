@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ringmaster_fleet::{Event, Incarnation, ReplicaName};
+use ringmaster_fleet::{Event, Exit, Incarnation, ReplicaName};
 
 use super::Keeper;
 use crate::{
@@ -40,8 +40,8 @@ impl Keeper {
     pub(super) fn note_end(
         &mut self,
         now: Instant,
-        name: ReplicaName,
-        incarnation: Incarnation,
+        (name, incarnation): (ReplicaName, Incarnation),
+        exit: Option<Exit>,
         removed: bool,
     ) {
         let is_unwanted = self
@@ -52,7 +52,7 @@ impl Keeper {
             // It is so since its end was begun.
             self.end(name, incarnation, Ending::Now);
         } else {
-            self.step(now, Event::Stopped { name, incarnation });
+            self.step(now, Event::Stopped { name, incarnation, exit });
         }
     }
 }

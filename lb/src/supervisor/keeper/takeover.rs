@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Config,
+        config::{Config, ServerId},
         events,
         heartbeat::Beat,
         metrics::Metrics,
@@ -189,7 +189,7 @@ mod tests {
             index: 0,
             writer: PoolWriter::new("default", &config, table, metrics.pool("default")),
             config,
-            provider: Arc::new(Process::new("/nonexistent".into())),
+            provider: Arc::new(Process::new("/nonexistent".into(), ServerId::Number)),
             metrics,
             events: events::channel().0,
             news,

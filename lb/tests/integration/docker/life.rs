@@ -69,6 +69,19 @@ async fn containers_are_made_as_configured_and_serve() {
 }
 
 #[tokio::test]
+async fn a_container_is_told_its_name_if_that_is_its_id() {
+    let Some(lab) = Lab::open() else { return };
+    let name = lab.name("1");
+    let pool = format!("replicas: 1, names: [{name}], server_id: name");
+    let balancer = Balancer::start(&lab.config(&pool, &lab.image())).await;
+    let answer = balancer.get("/home").await.json();
+    assert_eq!(answer["message"], format!("Hello from Server: {name}"));
+    let environment = inspect(&name)["Config"]["Env"].clone();
+    assert_eq!(environment[0], format!("SERVER_ID={name}"));
+    balancer.stop().await;
+}
+
+#[tokio::test]
 async fn the_story_of_every_provider() {
     story::of_containers().await;
 }
