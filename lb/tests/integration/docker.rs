@@ -1,6 +1,7 @@
 //! Replicas as containers, on a real engine.
 
 mod adoption;
+mod classic;
 mod doctor;
 mod engine;
 mod faults;

@@ -10,6 +10,7 @@ mod clients;
 mod configuration;
 mod docker;
 mod events;
+mod examples;
 mod failover;
 mod framing;
 mod harness;

@@ -16,8 +16,9 @@ use std::{
 use serde_json::Value;
 
 /// The tests that need an engine, for counting those that were not run.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     include_str!("../docker/adoption.rs"),
+    include_str!("../docker/classic.rs"),
     include_str!("../docker/doctor.rs"),
     include_str!("../docker/engine.rs"),
     include_str!("../docker/faults.rs"),
@@ -134,7 +135,9 @@ impl Drop for Lab {
     fn drop(&mut self) {
         // The engine may still carry out what it was asked before the balancer was killed.
         loop {
-            let containers = list(&format!("name=^/?{}-", self.id));
+            // Some have generated names, some were not made by a balancer.
+            let mut containers = list(&format!("name=^/?{}-", self.id));
+            containers.extend(self.containers());
             if containers.is_empty() {
                 break;
             }
