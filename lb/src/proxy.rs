@@ -19,6 +19,7 @@ mod front;
 #[cfg(any(fuzzing, test))]
 mod fuzz;
 mod guard;
+mod handshake;
 mod ids;
 mod key;
 mod ledger;
@@ -247,11 +248,14 @@ impl ProxyHttp for Proxy {
         ctx.pick = None;
         match self.choose(session.req_header(), ctx).await? {
             Ok(pick) => {
-                let peer = match ctx.tried.needs_fresh_connection() {
-                    true => pick.lease.peer_for_fresh_connection(),
-                    false => pick.lease.peer.clone(),
+                let is_handshake = session.is_upgrade_req();
+                let mut peer = match is_handshake || ctx.tried.needs_fresh_connection() {
+                    true => Box::new(pick.lease.peer_for_fresh_connection()),
+                    false => Box::new(pick.lease.peer.clone()),
                 };
-                let peer = Box::new(peer);
+                if is_handshake {
+                    handshake::prepare(&mut peer);
+                }
                 ctx.tried.add(&pick.lease);
                 ctx.pick = Some(pick);
                 Ok(peer)

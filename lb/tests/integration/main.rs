@@ -33,3 +33,4 @@ mod streaming;
 mod swarm;
 mod tls;
 mod upgrade;
+mod websockets;
