@@ -301,10 +301,10 @@ fn render(
     Arc::new(move || {
         metrics.set_connections(connections.count());
         for pool in pools.load().iter() {
-            metrics.set_ejected(&pool.name, pool.ejected());
-            for (replica, in_flight) in pool.loads() {
-                metrics.set_in_flight(&pool.name, replica.as_str(), in_flight);
-            }
+            metrics.set_ejected(&pool.name, pool.ejected_now());
+            let (open, waiting, retrying) = pool.requests();
+            metrics.set_requests(&pool.name, open, waiting, retrying);
+            metrics.set_in_flight(&pool.name, &pool.loads());
         }
         metrics.render().unwrap_or_else(|error| {
             warn!(%error, "The metrics cannot be rendered");

@@ -14,6 +14,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
+use ringmaster_fleet::ReplicaName;
 
 use ringmaster_fleet::Cause;
 
@@ -50,6 +51,9 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     in_flight: IntGaugeVec,
+    open: IntGaugeVec,
+    waiting: IntGaugeVec,
+    retrying: IntGaugeVec,
     failures: IntCounterVec,
     retries: IntCounterVec,
     held: IntCounterVec,
@@ -132,6 +136,24 @@ impl Metrics {
                 "ringmaster_requests_in_flight",
                 "Requests in a replica's hands.",
                 pool_replica,
+            )?,
+            open: gauges(
+                r,
+                "ringmaster_requests_open",
+                "Requests of a pool, from their routing to their end.",
+                &["pool"],
+            )?,
+            waiting: gauges(
+                r,
+                "ringmaster_requests_waiting",
+                "Requests that wait for a replica.",
+                &["pool"],
+            )?,
+            retrying: gauges(
+                r,
+                "ringmaster_retries_in_flight",
+                "Retries in progress that count against the retry budget.",
+                &["pool"],
             )?,
             failures: counters(
                 r,
@@ -318,7 +340,7 @@ impl Metrics {
         for vector in counters {
             forget(vector, is_of_it, |labels| vector.remove_label_values(labels));
         }
-        for gauges in [&self.replicas, &self.ejected] {
+        for gauges in [&self.replicas, &self.ejected, &self.open, &self.waiting, &self.retrying] {
             forget(gauges, is_of_it, |labels| gauges.remove_label_values(labels));
         }
         forget(&self.recoveries, is_of_it, |labels| self.recoveries.remove_label_values(labels));
@@ -368,9 +390,25 @@ impl Metrics {
         self.ejected.with_label_values(&[pool]).set(i64::from(count));
     }
 
-    /// Requests in the replica's hands; set just before a scrape.
-    pub(crate) fn set_in_flight(&self, pool: &str, replica: &str, count: u32) {
-        self.in_flight.with_label_values(&[pool, replica]).set(i64::from(count));
+    /// Requests of the pool: all, those that wait, and those whose retry counts; set just before a scrape.
+    pub(crate) fn set_requests(&self, pool: &str, open: u32, waiting: u32, retrying: u32) {
+        for (gauges, count) in
+            [(&self.open, open), (&self.waiting, waiting), (&self.retrying, retrying)]
+        {
+            gauges.with_label_values(&[pool]).set(i64::from(count));
+        }
+    }
+
+    /// Requests in the hands of each replica of the pool that serves; set just before a scrape. Others have no series, as
+    /// it would tell of the last time that they served.
+    pub(crate) fn set_in_flight(&self, pool: &str, loads: &[(ReplicaName, u32)]) {
+        let serves = |replica: &str| loads.iter().any(|(name, _)| name.as_str() == replica);
+        let is_stale = |label: Label<'_>| label("pool") == pool && !serves(label("replica"));
+        forget(&self.in_flight, is_stale, |labels| self.in_flight.remove_label_values(labels));
+        for (replica, count) in loads {
+            let gauge = self.in_flight.with_label_values(&[pool, replica.as_str()]);
+            gauge.set(i64::from(*count));
+        }
     }
 
     /// Everything, in Prometheus' text format.
@@ -470,7 +508,7 @@ fn forget(
             };
             if is_meant(&label) {
                 let values: Vec<&str> = names.iter().map(|it| label(it)).collect();
-                // Seen a moment ago, and only the supervisor removes.
+                // Seen a moment ago, but somebody else may have removed it.
                 let _ = remove(&values);
             }
         }

@@ -50,6 +50,7 @@ pub(crate) use self::{
 };
 use self::{
     context::{NO_ROUTE, OVERLOAD, RequestCtx},
+    forward::AnswerLength,
     ids::Ids,
     key::KeyText,
     ledger::Entry,
@@ -325,11 +326,17 @@ impl ProxyHttp for Proxy {
         // Passed on, a 101 would make a tunnel of a connection that carries requests.
         let is_unasked =
             response.status == StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req();
-        if is_unasked || !forward::has_one_length(response) {
-            let error = Error::explain(ErrorType::InvalidHTTPHeader, "a bad answer of a replica");
-            return Err(error.into_up());
+        match forward::answer_length(response) {
+            AnswerLength::Plain if !is_unasked => Ok(()),
+            AnswerLength::Padded(length) if !is_unasked => {
+                response.insert_header(header::CONTENT_LENGTH, length)
+            }
+            _ => {
+                let error =
+                    Error::explain(ErrorType::InvalidHTTPHeader, "a bad answer of a replica");
+                Err(error.into_up())
+            }
         }
-        forward::respell_length(response)
     }
 
     async fn response_filter(

@@ -192,6 +192,13 @@ impl Pool {
         self.shared.routes.load().serving().map(|it| (it.name.clone(), it.in_flight())).collect()
     }
 
+    /// Requests from their routing to their end, those of them that wait, and those whose retry counts against the budget.
+    pub(crate) fn requests(&self) -> (u32, u32, u32) {
+        let load = &self.shared.load;
+        let counts = [&load.requests, &load.waiting, &load.retries];
+        counts.map(|it| it.load(Ordering::Relaxed)).into()
+    }
+
     /// Requests in hand at all replicas.
     pub(crate) fn in_flight(&self) -> u32 {
         self.shared.load.in_flight.load(Ordering::Relaxed)
@@ -203,8 +210,13 @@ impl Pool {
         Some(self.bound.as_ref()?.cap(self.in_flight(), serving, upstream.share()))
     }
 
-    /// Replicas that are passed over for what they did to requests.
-    pub(crate) fn ejected(&self) -> u32 {
+    /// Replicas that are passed over just now for what they did to requests.
+    pub(crate) fn ejected_now(&self) -> u32 {
+        self.shared.routes.load().serving().filter(|it| it.is_ejected()).count() as u32
+    }
+
+    /// The same, with those whose ejection has ended since a request last looked at them.
+    fn ejected(&self) -> u32 {
         self.shared.load.ejected.load(Ordering::Relaxed)
     }
 

@@ -164,7 +164,12 @@ impl Supervisor {
 
     /// Ready is: a replica of every pool serves, and the others do too or were given a moment.
     fn report_ready(&mut self, ready_since: &mut Option<Instant>) {
-        if self.on_ready.is_none() || !self.keepers.iter().all(Keeper::is_served) {
+        if self.on_ready.is_none() {
+            return;
+        }
+        if !self.keepers.iter().all(Keeper::is_served) {
+            // The moment that the others have begins anew, or its end would be due for ever.
+            *ready_since = None;
             return;
         }
         let since = *ready_since.get_or_insert_with(Instant::now);

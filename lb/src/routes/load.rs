@@ -25,7 +25,7 @@ pub(crate) struct Load {
     /// Replicas that are ejected.
     pub(super) ejected: AtomicU32,
     /// Requests that wait for [`Self::changed`].
-    waiting: AtomicU32,
+    pub(super) waiting: AtomicU32,
     changed: Notify,
     /// Whether the pool was let go of. Never taken back.
     is_retired: AtomicBool,

@@ -201,9 +201,11 @@ impl Successor {
                 None
             }
         };
-        for reader in self.output {
-            // A process of its own making may hold the pipe open.
-            let _ = timeout(END_GRACE, reader).await;
+        for mut reader in self.output {
+            // A process of its own making may hold the pipe open, and write to it without end.
+            if timeout(END_GRACE, &mut reader).await.is_err() {
+                reader.abort();
+            }
         }
         let mut lines = self.tail.lines();
         lines.retain(|line| !line.trim().is_empty());

@@ -21,6 +21,7 @@ fn with_state(folder: &Path) -> String {
 }
 
 async fn crash(mut balancer: Balancer) {
+    balancer.until_idle().await;
     balancer.signal(Signal::SIGKILL);
     balancer.ended().await;
 }

@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::PermissionsExt,
 };
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
@@ -69,12 +68,6 @@ fn first_word(line: &str) -> &str {
 /// An address at which nobody listens.
 fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Ends a balancer of which the replicas cannot be listed without further ado.
-async fn end(mut balancer: Balancer) {
-    balancer.signal(Signal::SIGTERM);
-    assert!(balancer.ended().await.success());
 }
 
 /// A file that only its owner can read.
@@ -173,7 +166,7 @@ async fn status_fails_while_a_wanted_replica_does_not_serve() {
     assert!(out.starts_with("pool web: 1 of 1 wanted replicas serve ("), "{out}");
     let fault = run(balancer.admin, "status").await.fault(1);
     assert_eq!(fault, "ringmaster: no pool is called \"default\"; see /api/v1/pools\n");
-    end(balancer).await;
+    balancer.stop().await;
 }
 
 #[tokio::test]
@@ -194,7 +187,7 @@ async fn status_shows_the_last_words_of_what_is_down() {
     let line = done.out.lines().find(|line| line.starts_with("Server2  down")).unwrap();
     assert!(line.contains("  in ") && line.contains(" s  cannot start "), "{line}");
     done.fault(1);
-    end(balancer).await;
+    balancer.stop().await;
 }
 
 #[tokio::test]
@@ -250,11 +243,12 @@ async fn a_balancer_that_is_not_there_is_said() {
 #[tokio::test]
 async fn a_token_opens_the_door() {
     let tokens = secret("admin correct-horse-battery-staple\nread only-to-look-at-things\n");
-    let balancer = Balancer::start_unready(&format!(
+    let mut balancer = Balancer::start_unready(&format!(
         "admin: {{ listen: 127.0.0.1:0, trust: [192.0.2.0/24], tokens_file: {} }}",
         tokens.path().display()
     ))
     .await;
+    balancer.authorize("only-to-look-at-things");
     balancer.until_printed("ready in").await;
     let with = async |words: &str, token: &str| {
         let file = secret(token);
@@ -275,7 +269,7 @@ async fn a_token_opens_the_door() {
     assert!(fault.contains("must hold one token and nothing else"), "{fault}");
     let fault = run(balancer.admin, "rep --token-file /no/such/file").await.fault(2);
     assert!(fault.contains("/no/such/file cannot be read"), "{fault}");
-    end(balancer).await;
+    balancer.stop().await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use self::{answers::ANSWERS, requests::REQUESTS};
 use crate::harness::{
     Balancer, DEADLINE,
     backend::{Backend, OK},
-    http,
+    http, pool_sizes,
 };
 
 /// Sent behind every request that is passed on. Wherever the balancer believes the request to end, this is what it
@@ -49,68 +49,76 @@ pub(crate) enum Outcome {
 
 #[tokio::test]
 async fn every_request_has_one_meaning_or_is_refused() {
-    let mut backend = Backend::start().await;
-    let balancer = Balancer::start(&backend.pool("")).await;
-    assert!(REQUESTS.len() >= 150, "only {}", REQUESTS.len());
-    let mut wrong = Vec::new();
-    for (name, bytes, expected) in REQUESTS {
-        let (passed, refusal) = match *expected {
-            Expected::Refused(status) => (&[][..], Some(status)),
-            Expected::Passed(requests) => (requests, None),
-            Expected::PassedThenRefused(requests, status) => (requests, Some(status)),
-        };
-        let text = exchange(balancer.proxy, &[bytes, SENTINEL].concat()).await;
-        let statuses = statuses(&text);
-        let received = backend.received();
-        let mut seen: Vec<_> = received
-            .iter()
-            .map(|it| (it.line.as_str(), String::from_utf8_lossy(&it.body).into_owned()))
-            .collect();
-        let closed_by_sentinel = seen.last().is_some_and(|(line, _)| *line == "GET /sentinel");
-        if closed_by_sentinel {
-            seen.pop();
+    for size in pool_sizes() {
+        let mut backend = Backend::with_replicas(size).await;
+        let balancer = Balancer::start(&backend.pool("")).await;
+        assert!(REQUESTS.len() >= 150, "only {}", REQUESTS.len());
+        let mut wrong = Vec::new();
+        for (name, bytes, expected) in REQUESTS {
+            let (passed, refusal) = match *expected {
+                Expected::Refused(status) => (&[][..], Some(status)),
+                Expected::Passed(requests) => (requests, None),
+                Expected::PassedThenRefused(requests, status) => (requests, Some(status)),
+            };
+            let text = exchange(balancer.proxy, &[bytes, SENTINEL].concat()).await;
+            let statuses = statuses(&text);
+            let received = backend.received();
+            let mut seen: Vec<_> = received
+                .iter()
+                .map(|it| (it.line.as_str(), String::from_utf8_lossy(&it.body).into_owned()))
+                .collect();
+            let closed_by_sentinel = seen.last().is_some_and(|(line, _)| *line == "GET /sentinel");
+            if closed_by_sentinel {
+                seen.pop();
+            }
+            let mut due = vec![200; passed.len() + usize::from(closed_by_sentinel)];
+            due.extend(refusal);
+            let as_expected = seen.len() == passed.len()
+                && seen
+                    .iter()
+                    .zip(passed)
+                    .all(|((line, body), due)| (*line, body.as_str()) == *due)
+                && statuses == due
+                && !(closed_by_sentinel && refusal.is_some());
+            if !as_expected {
+                wrong.push(format!("{name}: {expected:?}, but {statuses:?} and {seen:?}"));
+            }
         }
-        let mut due = vec![200; passed.len() + usize::from(closed_by_sentinel)];
-        due.extend(refusal);
-        let as_expected = seen.len() == passed.len()
-            && seen.iter().zip(passed).all(|((line, body), due)| (*line, body.as_str()) == *due)
-            && statuses == due
-            && !(closed_by_sentinel && refusal.is_some());
-        if !as_expected {
-            wrong.push(format!("{name}: {expected:?}, but {statuses:?} and {seen:?}"));
-        }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), REQUESTS.len(), wrong.join("\n"));
+        balancer.stop().await;
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), REQUESTS.len(), wrong.join("\n"));
-    balancer.stop().await;
 }
 
 #[tokio::test]
 async fn every_answer_has_one_meaning_or_is_refused() {
-    let mut backend = Backend::start().await;
-    let balancer = Balancer::start(&backend.pool("")).await;
-    assert!(ANSWERS.len() >= 40, "only {}", ANSWERS.len());
-    let mut wrong = Vec::new();
-    for (name, bytes, then_close, expected) in ANSWERS {
-        backend.says(bytes, *then_close);
-        let request = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        let text = exchange(balancer.proxy, request).await;
-        backend.says(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext", false);
-        let next = http::send(balancer.proxy, "POST", "/next", &[], "").await;
-        let answer = answer(&text);
-        let as_expected = match expected {
-            Outcome::Refused => answer.as_ref().is_some_and(|(status, ..)| *status == 502),
-            Outcome::Passed(status, body) => answer.as_ref().is_some_and(|it| {
-                (it.0, it.2.as_slice()) == (*status, body.as_bytes()) && is_clean(&it.1)
-            }),
-            Outcome::Cut => answer.is_none(),
-        };
-        let lines: Vec<_> = backend.received().into_iter().map(|it| it.line).collect();
-        if !as_expected || next.body != "next" || lines != ["POST /", "POST /next"] {
-            wrong.push(format!("{name}: {expected:?}, but {text:?}; next: {next:?}, {lines:?}"));
+    for size in pool_sizes() {
+        let mut backend = Backend::with_replicas(size).await;
+        let balancer = Balancer::start(&backend.pool("")).await;
+        assert!(ANSWERS.len() >= 40, "only {}", ANSWERS.len());
+        let mut wrong = Vec::new();
+        for (name, bytes, then_close, expected) in ANSWERS {
+            backend.says(bytes, *then_close);
+            let request = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            let text = exchange(balancer.proxy, request).await;
+            backend.says(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext", false);
+            let next = http::send(balancer.proxy, "POST", "/next", &[], "").await;
+            let answer = answer(&text);
+            let as_expected = match expected {
+                Outcome::Refused => answer.as_ref().is_some_and(|(status, ..)| *status == 502),
+                Outcome::Passed(status, body) => answer.as_ref().is_some_and(|it| {
+                    (it.0, it.2.as_slice()) == (*status, body.as_bytes()) && is_clean(&it.1)
+                }),
+                Outcome::Cut => answer.is_none(),
+            };
+            let lines: Vec<_> = backend.received().into_iter().map(|it| it.line).collect();
+            if !as_expected || next.body != "next" || lines != ["POST /", "POST /next"] {
+                wrong
+                    .push(format!("{name}: {expected:?}, but {text:?}; next: {next:?}, {lines:?}"));
+            }
         }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), ANSWERS.len(), wrong.join("\n"));
+        balancer.stop().await;
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), ANSWERS.len(), wrong.join("\n"));
-    balancer.stop().await;
 }
 
 #[tokio::test]
@@ -210,24 +218,26 @@ const EARLY_HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
 
 #[tokio::test]
 async fn clients_of_http_1_0_get_answers_that_they_can_read() {
-    let mut backend = Backend::start().await;
-    let balancer = Balancer::start(&backend.pool("")).await;
-    for (answer, then_close) in [
-        (&[EARLY_HINTS, OK].concat()[..], false),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", false),
-        (OK, false),
-        (b"HTTP/1.0 200 OK\r\n\r\nok", true),
-        (b"HTTP/1.1 200 OK\r\n\r\nok", true),
-    ] {
-        backend.says(answer, then_close);
-        let request = b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n";
-        let text = exchange(balancer.proxy, request).await;
-        assert!(!backend.received()[0].head.to_lowercase().contains("expect"));
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{text:?}");
-        assert_eq!(body, "ok", "{text:?}");
+    for size in pool_sizes() {
+        let mut backend = Backend::with_replicas(size).await;
+        let balancer = Balancer::start(&backend.pool("")).await;
+        for (answer, then_close) in [
+            (&[EARLY_HINTS, OK].concat()[..], false),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", false),
+            (OK, false),
+            (b"HTTP/1.0 200 OK\r\n\r\nok", true),
+            (b"HTTP/1.1 200 OK\r\n\r\nok", true),
+        ] {
+            backend.says(answer, then_close);
+            let request = b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n";
+            let text = exchange(balancer.proxy, request).await;
+            assert!(!backend.received()[0].head.to_lowercase().contains("expect"));
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{text:?}");
+            assert_eq!(body, "ok", "{text:?}");
+        }
+        balancer.stop().await;
     }
-    balancer.stop().await;
 }
 
 #[tokio::test]

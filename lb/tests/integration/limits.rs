@@ -12,7 +12,7 @@ use crate::harness::{
     Balancer, DEADLINE,
     backend::Backend,
     http::{self, Connection},
-    until,
+    pool_sizes, until,
 };
 
 const REQUEST: &[u8] = b"GET /home HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -104,106 +104,116 @@ async fn a_connection_carries_so_many_requests() {
 
 #[tokio::test]
 async fn a_dripped_body_is_cut_and_lets_go_of_its_replica() {
-    let mut backend = Backend::start().await;
-    // A byte now and then is no silence, but slower than the floor.
-    let client = "client: { read_timeout_ms: 1000, body_bytes_per_second_min: 1048576 }\n";
-    let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
-    let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
-    stream
-        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
-        .await
-        .unwrap();
-    let (mut reader, mut writer) = stream.into_split();
-    let drip = tokio::spawn(async move {
-        while writer.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    let mut answer = Vec::new();
-    let _ = timeout(DEADLINE, reader.read_to_end(&mut answer)).await.expect("cut in time");
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
-    drop(reader);
-    drip.await.unwrap();
-    assert_eq!(backend.received(), [], "no whole request");
-    balancer.until_counted(r#"ringmaster_requests_in_flight{pool="default",replica="S1"} 0"#).await;
-    let rejected = r#"ringmaster_requests_ended_total{outcome="rejected",reason="body_timeout"} 1"#;
-    balancer.until_counted(rejected).await;
-    assert_eq!(http::send(balancer.proxy, "POST", "/", &[], "hello").await.status, 200);
-    balancer.stop().await;
+    for size in pool_sizes() {
+        let mut backend = Backend::with_replicas(size).await;
+        // A byte now and then is no silence, but slower than the floor.
+        let client = "client: { read_timeout_ms: 1000, body_bytes_per_second_min: 1048576 }\n";
+        let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
+        let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
+        stream
+            .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+            .await
+            .unwrap();
+        let (mut reader, mut writer) = stream.into_split();
+        let drip = tokio::spawn(async move {
+            while writer.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let mut answer = Vec::new();
+        let _ = timeout(DEADLINE, reader.read_to_end(&mut answer)).await.expect("cut in time");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+        drop(reader);
+        drip.await.unwrap();
+        assert_eq!(backend.received(), [], "no whole request");
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 0"#).await;
+        let rejected =
+            r#"ringmaster_requests_ended_total{outcome="rejected",reason="body_timeout"} 1"#;
+        balancer.until_counted(rejected).await;
+        assert_eq!(http::send(balancer.proxy, "POST", "/", &[], "hello").await.status, 200);
+        balancer.stop().await;
+    }
 }
 
 #[tokio::test]
 async fn a_body_is_limited_whether_it_is_announced_or_not() {
-    let mut backend = Backend::start().await;
-    let client = "client: { body_bytes_max: 10 }\n";
-    let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
-    for (fields, body, status) in [
-        ("Content-Length: 10", "0123456789", 200),
-        ("Content-Length: 11", "", 413),
-        ("Transfer-Encoding: chunked", "a\r\n0123456789\r\n0\r\n\r\n", 200),
-        ("Transfer-Encoding: chunked", "b\r\n", 413),
-        ("Transfer-Encoding: chunked", "a\r\n0123456789\r\n1\r\n", 413),
-    ] {
-        let request =
-            format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n\r\n{body}");
-        let answer = http::raw(balancer.proxy, &[request.as_bytes()], Duration::ZERO).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer:?}");
+    for size in pool_sizes() {
+        let mut backend = Backend::with_replicas(size).await;
+        let client = "client: { body_bytes_max: 10 }\n";
+        let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
+        for (fields, body, status) in [
+            ("Content-Length: 10", "0123456789", 200),
+            ("Content-Length: 11", "", 413),
+            ("Transfer-Encoding: chunked", "a\r\n0123456789\r\n0\r\n\r\n", 200),
+            ("Transfer-Encoding: chunked", "b\r\n", 413),
+            ("Transfer-Encoding: chunked", "a\r\n0123456789\r\n1\r\n", 413),
+        ] {
+            let request = format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n\r\n{body}"
+            );
+            let answer = http::raw(balancer.proxy, &[request.as_bytes()], Duration::ZERO).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer:?}");
+        }
+        assert_eq!(backend.received().len(), 2);
+        balancer.stop().await;
     }
-    assert_eq!(backend.received().len(), 2);
-    balancer.stop().await;
 }
 
 #[tokio::test]
 async fn who_takes_no_answers_is_cut_off() {
-    let backend = Backend::start().await;
-    let large = vec![b'x'; 32 << 20];
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", large.len());
-    let client = "client: { write_timeout_ms: 300 }\n";
-    let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
-    backend.says(&[head.as_bytes(), &large].concat(), false);
-    let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
-    stream.write_all(REQUEST).await.unwrap();
-    // More than the buffers between hold, and nothing of it is read.
-    balancer
-        .until_counted(r#"ringmaster_requests_ended_total{outcome="failed",reason="client"} 1"#)
-        .await;
-    balancer.until_counted(r#"ringmaster_requests_in_flight{pool="default",replica="S1"} 0"#).await;
-    assert!(rest(&mut stream).await.len() < large.len());
-    backend.says(crate::harness::backend::OK, false);
-    assert_eq!(balancer.get("/").await.body, "ok");
-    balancer.stop().await;
+    for size in pool_sizes() {
+        let backend = Backend::with_replicas(size).await;
+        let large = vec![b'x'; 32 << 20];
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", large.len());
+        let client = "client: { write_timeout_ms: 300 }\n";
+        let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
+        backend.says(&[head.as_bytes(), &large].concat(), false);
+        let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        // More than the buffers between hold, and nothing of it is read.
+        balancer
+            .until_counted(r#"ringmaster_requests_ended_total{outcome="failed",reason="client"} 1"#)
+            .await;
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 0"#).await;
+        assert!(rest(&mut stream).await.len() < large.len());
+        backend.says(crate::harness::backend::OK, false);
+        assert_eq!(balancer.get("/").await.body, "ok");
+        balancer.stop().await;
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_look_loses_no_request_through_a_shutdown() {
-    let mut backend = Backend::start().await;
-    let config = format!(
-        "grace_period_ms: 60000\nclient: {{ keepalive_min_timeout_ms: 30000 }}\n{}",
-        backend.pool("")
-    );
-    let mut balancer = Balancer::start(&config).await;
-    let request = b"POST /order HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n1 pizza";
-    let mut clients = Vec::new();
-    for _ in 0..16 {
-        let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
-        stream.write_all(request).await.unwrap();
-        let answer = one_answer(&mut stream).await;
-        assert!(answer.contains("keep-alive"), "{answer:?}");
-        clients.push(stream);
+    for size in pool_sizes() {
+        let mut backend = Backend::with_replicas(size).await;
+        let config = format!(
+            "grace_period_ms: 60000\nclient: {{ keepalive_min_timeout_ms: 30000 }}\n{}",
+            backend.pool("")
+        );
+        let mut balancer = Balancer::start(&config).await;
+        let request = b"POST /order HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n1 pizza";
+        let mut clients = Vec::new();
+        for _ in 0..16 {
+            let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
+            stream.write_all(request).await.unwrap();
+            let answer = one_answer(&mut stream).await;
+            assert!(answer.contains("keep-alive"), "{answer:?}");
+            clients.push(stream);
+        }
+        balancer.signal(nix::sys::signal::Signal::SIGTERM);
+        let listens = async || TcpStream::connect(balancer.proxy).await.is_err().then_some(());
+        assert!(until("it takes no new connections", listens).await.is_some());
+        // Each sends its next request as if nothing had happened.
+        for stream in &mut clients {
+            stream.write_all(request).await.unwrap();
+            let answer = rest(stream).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+            assert!(answer.to_lowercase().contains("connection: close\r\n"), "{answer:?}");
+        }
+        assert!(balancer.ended().await.success());
+        assert_eq!(backend.received().len(), 32, "each once");
     }
-    balancer.signal(nix::sys::signal::Signal::SIGTERM);
-    let listens = async || TcpStream::connect(balancer.proxy).await.is_err().then_some(());
-    assert!(until("it takes no new connections", listens).await.is_some());
-    // Each sends its next request as if nothing had happened.
-    for stream in &mut clients {
-        stream.write_all(request).await.unwrap();
-        let answer = rest(stream).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
-        assert!(answer.to_lowercase().contains("connection: close\r\n"), "{answer:?}");
-    }
-    assert!(balancer.ended().await.success());
-    assert_eq!(backend.received().len(), 32, "each once");
 }
 
 async fn one_answer(stream: &mut TcpStream) -> String {
@@ -299,42 +309,48 @@ async fn who_speaks_another_protocol_is_told_at_once() {
 
 #[tokio::test]
 async fn a_client_s_silence_ends_its_request() {
-    let backend = Backend::start().await;
-    let client = "client: { read_timeout_ms: 300 }\n";
-    let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
-    let announced: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
-    let answer = http::raw(balancer.proxy, &[announced], Duration::ZERO).await;
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
-    balancer.stop().await;
+    for size in pool_sizes() {
+        let backend = Backend::with_replicas(size).await;
+        let client = "client: { read_timeout_ms: 300 }\n";
+        let balancer = Balancer::start(&format!("{client}{}", backend.pool(""))).await;
+        let announced: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
+        let answer = http::raw(balancer.proxy, &[announced], Duration::ZERO).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+        balancer.stop().await;
+    }
 }
 
 #[tokio::test]
 async fn a_replica_s_silence_ends_its_request() {
-    let backend = Backend::start().await;
-    let balancer = Balancer::start(&backend.pool(", upstream: { read_timeout_ms: 300 }")).await;
-    let _gate = backend.hold();
-    let answer = http::send(balancer.proxy, "POST", "/", &[], "").await;
-    assert_eq!(answer.status, 504);
-    assert_eq!(answer.json()["message"], "<Error> Replica did not answer in time");
-    balancer.stop().await;
+    for size in pool_sizes() {
+        let backend = Backend::with_replicas(size).await;
+        let balancer = Balancer::start(&backend.pool(", upstream: { read_timeout_ms: 300 }")).await;
+        let _gate = backend.hold();
+        let answer = http::send(balancer.proxy, "POST", "/", &[], "").await;
+        assert_eq!(answer.status, 504);
+        assert_eq!(answer.json()["message"], "<Error> Replica did not answer in time");
+        balancer.stop().await;
+    }
 }
 
 #[tokio::test]
 async fn who_closes_before_the_answer_is_taken_for_gone() {
-    let mut backend = Backend::start().await;
-    let balancer = Balancer::start(&backend.pool("")).await;
-    let _gate = backend.hold();
-    let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
-    stream.write_all(REQUEST).await.unwrap();
-    let asked = async || (!backend.received().is_empty()).then_some(());
-    assert!(until("the replica is asked", asked).await.is_some());
-    stream.shutdown().await.unwrap();
-    assert_eq!(rest(&mut stream).await, "");
-    balancer
-        .until_counted(r#"ringmaster_requests_ended_total{outcome="failed",reason="client"} 1"#)
-        .await;
-    balancer.until_counted(r#"ringmaster_requests_in_flight{pool="default",replica="S1"} 0"#).await;
-    balancer.stop().await;
+    for size in pool_sizes() {
+        let mut backend = Backend::with_replicas(size).await;
+        let balancer = Balancer::start(&backend.pool("")).await;
+        let _gate = backend.hold();
+        let mut stream = TcpStream::connect(balancer.proxy).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        let asked = async || (!backend.received().is_empty()).then_some(());
+        assert!(until("the replica is asked", asked).await.is_some());
+        stream.shutdown().await.unwrap();
+        assert_eq!(rest(&mut stream).await, "");
+        balancer
+            .until_counted(r#"ringmaster_requests_ended_total{outcome="failed",reason="client"} 1"#)
+            .await;
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 0"#).await;
+        balancer.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod failover;
 mod framing;
 mod harness;
 mod heartbeats;
+mod idle;
 mod images;
 mod lifecycle;
 mod limits;

@@ -128,7 +128,7 @@ fn pools(backends: &[Backend], failing: Failing) -> String {
         let fixed: Vec<_> = backends[..replicas]
             .iter()
             .enumerate()
-            .map(|(index, it)| format!("S{index}: '{}'", it.addr))
+            .map(|(index, it)| format!("S{index}: '{}'", it.addr()))
             .collect();
         let fixed = fixed.join(", ");
         for attempts_max in 1..=3 {
@@ -145,7 +145,7 @@ fn pools(backends: &[Backend], failing: Failing) -> String {
         }
     }
     // Ends with the pool that the harness looks after.
-    let (first, fixed) = (backends[0].addr, "provider: fixed, fixed:");
+    let (first, fixed) = (backends[0].addr(), "provider: fixed, fixed:");
     format!(
         "access_log: true\nroutes:\n{routes}  - {{ pool: default }}\npools:\n{pools}  default: {{ {fixed} {{ S0: '{first}' }} }}\n"
     )

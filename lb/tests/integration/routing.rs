@@ -45,6 +45,7 @@ async fn routes_choose_the_pool_and_the_first_match_wins() {
     let pools = balancer.admin("/api/v1/pools").await;
     assert_eq!(pools["pools"].as_array().unwrap().len(), 3);
     assert_eq!(http::get(balancer.admin, "/readyz").await.status, 200);
+    balancer.stop().await;
 }
 
 async fn requests(balancer: &Balancer, pool: &str) -> u64 {

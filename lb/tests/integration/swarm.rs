@@ -336,4 +336,5 @@ async fn why_a_service_does_not_start_is_told_in_one_line() {
         answer.body.contains("not a swarm manager").then_some(())
     });
     told.await.unwrap();
+    a.stop().await;
 }

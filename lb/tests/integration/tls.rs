@@ -15,55 +15,59 @@ use crate::harness::{
     Balancer,
     backend::Backend,
     http::{self, Connection},
+    pool_sizes,
     tls::{Authority, HTTP_1_1, HTTP_2},
     until,
 };
 
 #[tokio::test]
 async fn clients_choose_their_version_and_replicas_are_told_of_tls() {
-    let authority = Authority::new();
-    let mut backend = Backend::start().await;
-    let balancer = Balancer::start(&format!("{}{}", authority.config(""), backend.pool(""))).await;
-    let secure = balancer.secure.unwrap();
-    assert!(balancer.output().contains(&format!("  proxy  https://{secure}")));
+    for size in pool_sizes() {
+        let authority = Authority::new();
+        let mut backend = Backend::with_replicas(size).await;
+        let balancer =
+            Balancer::start(&format!("{}{}", authority.config(""), backend.pool(""))).await;
+        let secure = balancer.secure.unwrap();
+        assert!(balancer.output().contains(&format!("  proxy  https://{secure}")));
 
-    let stream = authority.connect(secure, "localhost", &[HTTP_1_1]).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(HTTP_1_1));
-    let mut connection = Connection::over(stream, secure).await.unwrap();
-    assert_eq!(connection.send("POST", "/one", &[], "body").await.unwrap().body, "ok");
-    assert_eq!(connection.send("GET", "/two", &[], "").await.unwrap().status, 200);
+        let stream = authority.connect(secure, "localhost", &[HTTP_1_1]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(HTTP_1_1));
+        let mut connection = Connection::over(stream, secure).await.unwrap();
+        assert_eq!(connection.send("POST", "/one", &[], "body").await.unwrap().body, "ok");
+        assert_eq!(connection.send("GET", "/two", &[], "").await.unwrap().status, 200);
 
-    let without = authority.connect(secure, "localhost", &[]).await.unwrap();
-    let mut connection = Connection::over(without, secure).await.unwrap();
-    assert_eq!(connection.send("GET", "/three", &[], "").await.unwrap().status, 200);
+        let without = authority.connect(secure, "localhost", &[]).await.unwrap();
+        let mut connection = Connection::over(without, secure).await.unwrap();
+        assert_eq!(connection.send("GET", "/three", &[], "").await.unwrap().status, 200);
 
-    let mut http2 = authority.http2(&balancer).await;
-    let post = Request::post("https://localhost/four").body(()).unwrap();
-    let answer = http2.send(post, Some(b"a body")).await.unwrap();
-    assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+        let mut http2 = authority.http2(&balancer).await;
+        let post = Request::post("https://localhost/four").body(()).unwrap();
+        let answer = http2.send(post, Some(b"a body")).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
 
-    assert_eq!(balancer.get("/five").await.status, 200);
-    let received = backend.received();
-    let seen: Vec<_> = received
-        .iter()
-        .map(|it| {
-            let proto = it.head.lines().find_map(|line| {
-                let (name, value) = line.split_once(": ")?;
-                name.eq_ignore_ascii_case("x-forwarded-proto").then_some(value)
-            });
-            (it.line.as_str(), it.body.len(), proto.unwrap_or_default())
-        })
-        .collect();
-    let expected = [
-        ("POST /one", 4, "https"),
-        ("GET /two", 0, "https"),
-        ("GET /three", 0, "https"),
-        ("POST /four", 6, "https"),
-        ("GET /five", 0, "http"),
-    ];
-    assert_eq!(seen, expected);
-    balancer.until_counted(r#"ended_total{outcome="ok",reason="answered"} 5"#).await;
-    balancer.stop().await;
+        assert_eq!(balancer.get("/five").await.status, 200);
+        let received = backend.received();
+        let seen: Vec<_> = received
+            .iter()
+            .map(|it| {
+                let proto = it.head.lines().find_map(|line| {
+                    let (name, value) = line.split_once(": ")?;
+                    name.eq_ignore_ascii_case("x-forwarded-proto").then_some(value)
+                });
+                (it.line.as_str(), it.body.len(), proto.unwrap_or_default())
+            })
+            .collect();
+        let expected = [
+            ("POST /one", 4, "https"),
+            ("GET /two", 0, "https"),
+            ("GET /three", 0, "https"),
+            ("POST /four", 6, "https"),
+            ("GET /five", 0, "http"),
+        ];
+        assert_eq!(seen, expected);
+        balancer.until_counted(r#"ended_total{outcome="ok",reason="answered"} 5"#).await;
+        balancer.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -134,27 +138,29 @@ async fn certificates_are_chosen_by_name_and_replaced_by_a_reload() {
 
 #[tokio::test]
 async fn a_closing_balancer_finishes_the_requests_of_http2_connections() {
-    let authority = Authority::new();
-    let backend = Backend::start().await;
-    let gate = backend.hold();
-    let config = format!("grace_period_ms: 60000\n{}{}", authority.config(""), backend.pool(""));
-    let mut balancer = Balancer::start(&config).await;
-    let mut http2 = authority.http2(&balancer).await;
-    let mut others = Vec::new();
-    for _ in 0..3 {
-        let mut connection = http2.clone();
-        others.push(tokio::spawn(async move { connection.get("/home").await }));
+    for size in pool_sizes() {
+        let authority = Authority::new();
+        let backend = Backend::with_replicas(size).await;
+        let gate = backend.hold();
+        let config =
+            format!("grace_period_ms: 60000\n{}{}", authority.config(""), backend.pool(""));
+        let mut balancer = Balancer::start(&config).await;
+        let mut http2 = authority.http2(&balancer).await;
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            let mut connection = http2.clone();
+            others.push(tokio::spawn(async move { connection.get("/home").await }));
+        }
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 3"#).await;
+        balancer.signal(Signal::SIGTERM);
+        let listens =
+            async || TcpStream::connect(balancer.secure.unwrap()).await.is_err().then_some(());
+        assert!(until("it takes no new connections", listens).await.is_some());
+        gate.add_permits(3);
+        for other in others {
+            assert_eq!(other.await.unwrap().unwrap().status, 200);
+        }
+        assert!(balancer.ended().await.success());
+        assert!(http2.get("/home").await.is_err());
     }
-    let in_hand = r#"ringmaster_requests_in_flight{pool="default",replica="S1"} 3"#;
-    balancer.until_counted(in_hand).await;
-    balancer.signal(Signal::SIGTERM);
-    let listens =
-        async || TcpStream::connect(balancer.secure.unwrap()).await.is_err().then_some(());
-    assert!(until("it takes no new connections", listens).await.is_some());
-    gate.add_permits(3);
-    for other in others {
-        assert_eq!(other.await.unwrap().unwrap().status, 200);
-    }
-    assert!(balancer.ended().await.success());
-    assert!(http2.get("/home").await.is_err());
 }

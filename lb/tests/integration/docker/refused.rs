@@ -50,6 +50,7 @@ async fn why_a_container_does_not_start_is_told_in_one_line() {
         assert_eq!(reason.lines().count(), 1, "{reason}");
         let gone = until("nothing is left", async || lab.containers().is_empty().then_some(()));
         assert!(gone.await.is_some(), "{keys}: {:?}", lab.containers());
+        balancer.stop().await;
     }
 }
 
@@ -72,6 +73,7 @@ async fn why_an_engine_is_not_reached_is_told_in_one_line() {
         let keys = format!("{}, socket: '{}'", lab.image(), socket(name));
         let balancer = Balancer::start_unready(&lab.config("replicas: 0", &keys)).await;
         until_told(&balancer, &lab.name("1"), &expected).await;
+        balancer.stop().await;
     }
 }
 
@@ -100,6 +102,7 @@ async fn a_socket_that_may_not_be_used_is_told_from_one_that_is_not_there() {
     let balancer = Balancer::launch(command, Some(file)).await;
     let expected = format!("no permission to speak to the engine at unix://{}: ", socket.display());
     until_told(&balancer, &lab.name("1"), &expected).await;
+    balancer.stop().await;
 }
 
 #[tokio::test]

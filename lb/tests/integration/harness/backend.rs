@@ -1,4 +1,5 @@
-//! A backend that reads requests as strictly as it can, remembers them, and answers with given bytes.
+//! A backend that reads requests as strictly as it can, remembers them, and answers with given bytes. It may be several
+//! replicas of a pool at once: each has an address of its own, and all of them one script and one memory.
 
 use std::{
     net::SocketAddr,
@@ -10,8 +11,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, mpsc},
-    task::JoinHandle,
+    task::JoinSet,
 };
+
+/// Connections that wait to be accepted: few enough that the queue can be filled.
+const BACKLOG: u32 = 128;
 
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -35,47 +39,78 @@ pub(crate) struct Script {
     gate: Option<Arc<Semaphore>>,
 }
 
-/// A replica of a pool with `provider: fixed`.
+/// One or more replicas of a pool with `provider: fixed`.
 pub(crate) struct Backend {
-    pub(crate) addr: SocketAddr,
+    addrs: Vec<SocketAddr>,
+    sender: mpsc::UnboundedSender<Result<Recorded, String>>,
     requests: mpsc::UnboundedReceiver<Result<Recorded, String>>,
     script: Arc<Mutex<Script>>,
-    listener: Option<Arc<TcpListener>>,
-    accepting: JoinHandle<()>,
+    /// One for each address, where it listens.
+    listeners: Vec<Arc<TcpListener>>,
+    accepting: JoinSet<()>,
     /// Connections that nobody accepts.
     clogging: Vec<TcpStream>,
 }
 
 impl Backend {
-    /// Answers everything with [`OK`] at first.
+    /// One replica. It answers everything with [`OK`] at first.
     pub(crate) async fn start() -> Self {
-        // Short enough that it can be filled.
-        const BACKLOG: u32 = 128;
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let listener = Arc::new(socket.listen(BACKLOG).unwrap());
-        let addr = listener.local_addr().unwrap();
-        let (sender, requests) = mpsc::unbounded_channel();
-        let script = Arc::new(Mutex::new(Script {
-            answer: OK.to_vec(),
-            then_close: false,
-            then_reset: false,
-            gate: None,
-        }));
-        let (shared, accepted) = (script.clone(), listener.clone());
-        let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = accepted.accept().await {
-                tokio::spawn(serve(stream, sender.clone(), shared.clone()));
-            }
-        });
-        let listener = Some(listener);
-        Self { addr, requests, script, listener, accepting, clogging: Vec::new() }
+        Self::with_replicas(1).await
     }
 
-    /// A configuration of a pool with only this replica.
+    /// As many replicas as that, which nobody can tell from each other.
+    pub(crate) async fn with_replicas(count: usize) -> Self {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let script =
+            Script { answer: OK.to_vec(), then_close: false, then_reset: false, gate: None };
+        let mut backend = Self {
+            addrs: vec!["127.0.0.1:0".parse().unwrap(); count],
+            sender,
+            requests,
+            script: Arc::new(Mutex::new(script)),
+            listeners: Vec::new(),
+            accepting: JoinSet::new(),
+            clogging: Vec::new(),
+        };
+        backend.accept().await;
+        backend
+    }
+
+    /// As many backends as that, each with a script of its own.
+    pub(crate) async fn start_many(count: usize) -> Vec<Self> {
+        let mut backends = Vec::new();
+        for _ in 0..count {
+            backends.push(Self::start().await);
+        }
+        backends
+    }
+
+    /// Takes connections, if it is not doing so already.
+    pub(crate) async fn accept(&mut self) {
+        for addr in &mut self.addrs {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            socket.bind(*addr).unwrap();
+            let listener = Arc::new(socket.listen(BACKLOG).unwrap());
+            *addr = listener.local_addr().unwrap();
+            self.listeners.push(listener.clone());
+            let (sender, script) = (self.sender.clone(), self.script.clone());
+            self.accepting.spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream, sender.clone(), script.clone()));
+                }
+            });
+        }
+    }
+
+    /// Where its first replica listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addrs[0]
+    }
+
+    /// A configuration of a pool with only its replicas, called S1, S2 and so on.
     pub(crate) fn pool(&self, more: &str) -> String {
-        let addr = self.addr;
-        format!("pools: {{ default: {{ provider: fixed, fixed: {{ S1: '{addr}' }} {more} }} }}")
+        pool(std::slice::from_ref(self), more.trim_start_matches([',', ' ']))
     }
 
     pub(crate) fn says(&self, answer: &[u8], then_close: bool) {
@@ -98,35 +133,37 @@ impl Backend {
     /// Refuses further connections.
     pub(crate) async fn refuse(&mut self) {
         self.stop_accepting().await;
-        self.listener = None;
+        self.listeners.clear();
     }
 
     /// Resets further connections before it has read anything from them, heartbeats included.
     pub(crate) async fn reset_connections(&mut self) {
         self.stop_accepting().await;
-        let listener = self.listener.clone().expect("it listens");
-        self.accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                reset(stream);
-            }
-        });
+        for listener in &self.listeners {
+            let listener = listener.clone();
+            self.accepting.spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    reset(stream);
+                }
+            });
+        }
     }
 
     /// Neither accepts nor refuses further connections, as behind a firewall that drops packets.
     pub(crate) async fn ignore(&mut self) {
         self.stop_accepting().await;
-        let connect = async || {
-            let connecting = TcpStream::connect(self.addr);
-            tokio::time::timeout(Duration::from_millis(300), connecting).await
+        let connect = async |addr| {
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(addr)).await
         };
-        while let Ok(stream) = connect().await {
-            self.clogging.push(stream.unwrap());
+        for addr in &self.addrs {
+            while let Ok(stream) = connect(*addr).await {
+                self.clogging.push(stream.unwrap());
+            }
         }
     }
 
     async fn stop_accepting(&mut self) {
-        self.accepting.abort();
-        let _ = (&mut self.accepting).await;
+        self.accepting.shutdown().await;
     }
 
     /// Every request that was received since the last call; what is no request fails the test.
@@ -137,6 +174,15 @@ impl Backend {
         }
         received
     }
+}
+
+/// A configuration of a pool with the replicas of all of them, called S1, S2 and so on.
+pub(crate) fn pool(backends: &[Backend], more: &str) -> String {
+    let addrs = backends.iter().flat_map(|it| &it.addrs);
+    let fixed: Vec<_> =
+        (1..).zip(addrs).map(|(number, addr)| format!("S{number}: '{addr}'")).collect();
+    let fixed = fixed.join(", ");
+    format!("pools: {{ default: {{ provider: fixed, fixed: {{ {fixed} }}, {more} }} }}")
 }
 
 async fn serve(

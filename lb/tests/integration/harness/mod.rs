@@ -2,10 +2,14 @@
 //!
 //! Waits are conditions with a deadline. What a balancer leaves behind when a test fails is ended with it: its
 //! replicas end themselves without heartbeats.
+//!
+//! Invariant: no test passes that leaves a balancer without having checked that it is idle ([`idle`]), or having said why
+//! that cannot be checked ([`Balancer::abandon`]).
 
 pub(crate) mod backend;
 pub(crate) mod docker;
 pub(crate) mod http;
+pub(crate) mod idle;
 pub(crate) mod load;
 pub(crate) mod relay;
 pub(crate) mod swarm;
@@ -31,7 +35,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use self::http::Answer;
+use self::{http::Answer, idle::Subject};
 
 /// Longer than anything takes on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -45,6 +49,10 @@ pub(crate) struct Balancer {
     child: Child,
     output: Output,
     config: Option<NamedTempFile>,
+    /// What it tells its metrics for, where not everybody is trusted.
+    token: Option<String>,
+    /// Whether its end was checked, or is not to be.
+    is_settled: bool,
 }
 
 /// A replica that no balancer keeps; it ends with the test.
@@ -128,6 +136,24 @@ fn with_free_ports(yaml: &str) -> String {
     format!("{listen}{admin}{}", flush_left(yaml))
 }
 
+/// The numbers of replicas with which a promise is checked that does not depend on their number. Which one it is gets
+/// printed, and is seen where a test fails.
+pub(crate) fn pool_sizes() -> impl Iterator<Item = usize> {
+    [1, 2, 3].into_iter().inspect(|size| eprintln!("with {size} replicas"))
+}
+
+/// The names of that many replicas that were not given any.
+pub(crate) fn server_names(count: usize) -> impl Iterator<Item = String> {
+    (1..=count).map(|number| format!("Server{number}"))
+}
+
+/// A pool of that many replicas. Where there is no other, requests wait for one that was killed, however long its start
+/// takes on a busy machine; others do not need to wait.
+pub(crate) fn healing_pool(size: usize) -> String {
+    let hold_ms = if size == 1 { 60_000 } else { 2_000 };
+    format!("pools: {{ default: {{ replicas: {size}, hold: {{ timeout_ms: {hold_ms} }} }} }}")
+}
+
 impl Balancer {
     /// Starts with free ports and `yaml` beside them, and waits until every replica serves.
     pub(crate) async fn start(yaml: &str) -> Self {
@@ -190,7 +216,7 @@ impl Balancer {
         })
         .await
         .unwrap_or_else(|| panic!("no line with the addresses in:\n{}", output.text()));
-        Self { proxy, secure, admin, child, output, config }
+        Self { proxy, secure, admin, child, output, config, token: None, is_settled: false }
     }
 
     /// Writes another configuration into its file.
@@ -218,7 +244,9 @@ impl Balancer {
     }
 
     pub(crate) async fn admin(&self, path: &str) -> Value {
-        http::get(self.admin, path).await.json()
+        let bearer = self.token.as_ref().map(|it| format!("Bearer {it}"));
+        let headers: Vec<_> = bearer.iter().map(|it| ("authorization", it.as_str())).collect();
+        http::send(self.admin, "GET", path, &headers, "").await.json()
     }
 
     /// Waits until the metrics have this line: a request is counted when it has ended, a moment after its client
@@ -271,24 +299,77 @@ impl Balancer {
         kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, which whoever calls this has brought about.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.is_settled = true;
         tokio::time::timeout(DEADLINE, self.child.wait())
             .await
             .unwrap_or_else(|_| panic!("it does not end; it printed:\n{}", self.output.text()))
             .unwrap()
     }
 
-    /// Ends it as an operator would, and checks that it leaves no replica behind.
+    /// What is checked when it is stopped.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            pid: self.pid(),
+            admin: self.admin,
+            token: self.token.clone(),
+            clients: [self.proxy].into_iter().chain(self.secure).collect(),
+        }
+    }
+
+    /// Sends `token` where operators need one.
+    pub(crate) fn authorize(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
+    /// Waits until it is idle: nothing is asked of it any more.
+    pub(crate) async fn until_idle(&self) {
+        if let Err(fault) = self.subject().idle_within(DEADLINE).await {
+            panic!(
+                "{fault}
+it printed:
+{}",
+                self.output()
+            );
+        }
+    }
+
+    /// Its end is checked elsewhere.
+    pub(crate) fn settled(&mut self) {
+        self.is_settled = true;
+    }
+
+    /// Lets it go unchecked, for a reason.
+    pub(crate) fn abandon(mut self, reason: &str) {
+        eprintln!("not checked to be idle: {reason}");
+        self.settled();
+    }
+
+    /// Ends it as an operator would, and checks that it is idle before, and leaves no replica behind.
     pub(crate) async fn stop(mut self) {
-        let pids: Vec<u64> =
-            self.replicas().await.iter().filter_map(|replica| replica["pid"].as_u64()).collect();
+        self.until_idle().await;
+        let mut pids = Vec::new();
+        for pool in self.admin("/api/v1/pools").await["pools"].as_array().expect("a list of pools")
+        {
+            let name = pool["name"].as_str().expect("a pool has a name");
+            let view = self.admin(&format!("/api/v1/pools/{name}/replicas")).await;
+            let replicas = view["replicas"].as_array().expect("a list of replicas");
+            pids.extend(replicas.iter().filter_map(|replica| replica["pid"].as_u64()));
+        }
         self.signal(Signal::SIGTERM);
         let status = self.ended().await;
         assert!(status.success(), "{status}\n{}", self.output());
         for pid in pids {
             assert!(!is_alive(pid as u32), "replica {pid} was left behind");
         }
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        let is_checked = self.is_settled || std::thread::panicking();
+        assert!(is_checked, "a test must stop() its balancer, or abandon() it and say why");
     }
 }
 

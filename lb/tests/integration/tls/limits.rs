@@ -9,7 +9,7 @@ use super::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, Raw,
     SETTINGS, WINDOW_UPDATE, frame, get, request,
 };
-use crate::harness::{Balancer, DEADLINE, backend::Backend, http, tls::Authority};
+use crate::harness::{Balancer, DEADLINE, backend::Backend, http, pool_sizes, tls::Authority};
 
 /// Counted as refused for this reason, so often.
 async fn until_refused(balancer: &Balancer, reason: &str, times: usize) {
@@ -70,48 +70,52 @@ async fn floods_of_cheap_frames_end_the_connection() {
 
 #[tokio::test]
 async fn rapid_resets_end_the_connection_and_reach_no_replica_for_long() {
-    let authority = Authority::new();
-    let backend = Backend::start().await;
-    let limits = "client: { http2: { resets_per_minute_max: 30 } }\n";
-    let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
-    let balancer = Balancer::start(&config).await;
-    let mut raw = Raw::open(&authority, &balancer).await;
-    for index in 0..31 {
-        let stream = 1 + 2 * index;
-        let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(&[]));
-        let reset = frame(RST_STREAM, 0, stream, &8u32.to_be_bytes());
-        // The connection may be closed before the last.
-        raw.send(&[request, reset].concat()).await;
+    for size in pool_sizes() {
+        let authority = Authority::new();
+        let backend = Backend::with_replicas(size).await;
+        let limits = "client: { http2: { resets_per_minute_max: 30 } }\n";
+        let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
+        let balancer = Balancer::start(&config).await;
+        let mut raw = Raw::open(&authority, &balancer).await;
+        for index in 0..31 {
+            let stream = 1 + 2 * index;
+            let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(&[]));
+            let reset = frame(RST_STREAM, 0, stream, &8u32.to_be_bytes());
+            // The connection may be closed before the last.
+            raw.send(&[request, reset].concat()).await;
+        }
+        raw.closed().await;
+        until_refused(&balancer, "http2_flood", 1).await;
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 0"#).await;
+        still_serves(&authority, &balancer).await;
+        balancer.stop().await;
     }
-    raw.closed().await;
-    until_refused(&balancer, "http2_flood", 1).await;
-    balancer.until_counted(r#"requests_in_flight{pool="default",replica="S1"} 0"#).await;
-    still_serves(&authority, &balancer).await;
-    balancer.stop().await;
 }
 
 #[tokio::test]
 async fn requests_at_the_same_time_are_limited() {
-    let authority = Authority::new();
-    let backend = Backend::start().await;
-    let gate = backend.hold();
-    let limits = "client: { http2: { streams_max: 2 } }\n";
-    let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
-    let balancer = Balancer::start(&config).await;
-    let mut raw = Raw::open(&authority, &balancer).await;
-    let (_, _, settings) = raw.next_of(SETTINGS).await.unwrap();
-    let streams_max = settings.chunks(6).find(|it| it[..2] == [0, 3]).map(|it| it[5]);
-    assert_eq!(streams_max, Some(2), "{settings:?}");
-    for stream in [1, 3, 5] {
-        raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(&[]))).await;
+    for size in pool_sizes() {
+        let authority = Authority::new();
+        let backend = Backend::with_replicas(size).await;
+        let gate = backend.hold();
+        let limits = "client: { http2: { streams_max: 2 } }\n";
+        let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
+        let balancer = Balancer::start(&config).await;
+        let mut raw = Raw::open(&authority, &balancer).await;
+        let (_, _, settings) = raw.next_of(SETTINGS).await.unwrap();
+        let streams_max = settings.chunks(6).find(|it| it[..2] == [0, 3]).map(|it| it[5]);
+        assert_eq!(streams_max, Some(2), "{settings:?}");
+        for stream in [1, 3, 5] {
+            raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(&[]))).await;
+        }
+        let (_, stream, reason) = raw.next_of(RST_STREAM).await.unwrap();
+        assert_eq!((stream, reason), (5, 7u32.to_be_bytes().to_vec()), "REFUSED_STREAM");
+        gate.add_permits(2);
+        let (_, first, _) = raw.next_of(HEADERS).await.unwrap();
+        let (_, second, _) = raw.next_of(HEADERS).await.unwrap();
+        assert_eq!([first.min(second), first.max(second)], [1, 3]);
+        balancer.stop().await;
     }
-    let (_, stream, reason) = raw.next_of(RST_STREAM).await.unwrap();
-    assert_eq!((stream, reason), (5, 7u32.to_be_bytes().to_vec()), "REFUSED_STREAM");
-    gate.add_permits(2);
-    let (_, first, _) = raw.next_of(HEADERS).await.unwrap();
-    let (_, second, _) = raw.next_of(HEADERS).await.unwrap();
-    assert_eq!([first.min(second), first.max(second)], [1, 3]);
-    balancer.stop().await;
 }
 
 #[tokio::test]
@@ -136,64 +140,68 @@ async fn heads_and_silence_have_deadlines() {
 
 #[tokio::test]
 async fn a_body_must_come_at_the_least_rate() {
-    let authority = Authority::new();
-    let backend = Backend::start().await;
-    let limits = "client: { read_timeout_ms: 800, body_bytes_per_second_min: 1000 }\n";
-    let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
-    let balancer = Balancer::start(&config).await;
-    let http2 = authority.http2(&balancer).await;
-    for (name, pause_ms) in [("silence", 3_600_000), ("a drip", 100)] {
-        let mut sender = http2.sender.clone().ready().await.unwrap();
-        let post = Request::post("https://localhost/").body(()).unwrap();
-        let (answer, mut body) = sender.send_request(post, false).unwrap();
-        let drip = async {
-            while body.send_data(Bytes::from_static(b"x"), false).is_ok() {
-                tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
-            }
-            std::future::pending::<()>().await;
-        };
-        let ended = timeout(DEADLINE, async {
-            tokio::select! {
-                answer = answer => answer,
-                () = drip => unreachable!(),
-            }
-        });
-        let error = ended.await.expect(name).expect_err(name);
-        assert_eq!(error.reason(), Some(Reason::CANCEL), "{name}: {error}");
+    for size in pool_sizes() {
+        let authority = Authority::new();
+        let backend = Backend::with_replicas(size).await;
+        let limits = "client: { read_timeout_ms: 800, body_bytes_per_second_min: 1000 }\n";
+        let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
+        let balancer = Balancer::start(&config).await;
+        let http2 = authority.http2(&balancer).await;
+        for (name, pause_ms) in [("silence", 3_600_000), ("a drip", 100)] {
+            let mut sender = http2.sender.clone().ready().await.unwrap();
+            let post = Request::post("https://localhost/").body(()).unwrap();
+            let (answer, mut body) = sender.send_request(post, false).unwrap();
+            let drip = async {
+                while body.send_data(Bytes::from_static(b"x"), false).is_ok() {
+                    tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            let ended = timeout(DEADLINE, async {
+                tokio::select! {
+                    answer = answer => answer,
+                    () = drip => unreachable!(),
+                }
+            });
+            let error = ended.await.expect(name).expect_err(name);
+            assert_eq!(error.reason(), Some(Reason::CANCEL), "{name}: {error}");
+        }
+        until_refused(&balancer, "body_timeout", 2).await;
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 0"#).await;
+        still_serves(&authority, &balancer).await;
+        balancer.stop().await;
     }
-    until_refused(&balancer, "body_timeout", 2).await;
-    balancer.until_counted(r#"requests_in_flight{pool="default",replica="S1"} 0"#).await;
-    still_serves(&authority, &balancer).await;
-    balancer.stop().await;
 }
 
 #[tokio::test]
 async fn bodies_and_heads_are_no_larger_than_they_may_be() {
-    let authority = Authority::new();
-    let mut backend = Backend::start().await;
-    let limits = "client: { body_bytes_max: 1000, uri_bytes_max: 100, headers_max: 10 }\n";
-    let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
-    let balancer = Balancer::start(&config).await;
-    let mut http2 = authority.http2(&balancer).await;
-    let post = || Request::post("https://localhost/").body(()).unwrap();
-    let announced =
-        Request::post("https://localhost/").header("content-length", "1001").body(()).unwrap();
-    let status = |answer: anyhow::Result<crate::harness::tls::Answer>| answer.unwrap().status;
-    assert_eq!(status(http2.send(post(), Some(&[7; 1000])).await), 200);
-    assert_eq!(status(http2.send(post(), Some(&[7; 1001])).await), 413);
-    assert_eq!(status(http2.send(announced, Some(&[7; 1001])).await), 413);
-    assert_eq!(status(http2.get(&format!("/{}", "a".repeat(100))).await), 414);
-    let mut many = Request::get("https://localhost/");
-    for index in 0..11 {
-        many = many.header(format!("x-{index}"), "y");
+    for size in pool_sizes() {
+        let authority = Authority::new();
+        let mut backend = Backend::with_replicas(size).await;
+        let limits = "client: { body_bytes_max: 1000, uri_bytes_max: 100, headers_max: 10 }\n";
+        let config = format!("{limits}{}{}", authority.config(""), backend.pool(""));
+        let balancer = Balancer::start(&config).await;
+        let mut http2 = authority.http2(&balancer).await;
+        let post = || Request::post("https://localhost/").body(()).unwrap();
+        let announced =
+            Request::post("https://localhost/").header("content-length", "1001").body(()).unwrap();
+        let status = |answer: anyhow::Result<crate::harness::tls::Answer>| answer.unwrap().status;
+        assert_eq!(status(http2.send(post(), Some(&[7; 1000])).await), 200);
+        assert_eq!(status(http2.send(post(), Some(&[7; 1001])).await), 413);
+        assert_eq!(status(http2.send(announced, Some(&[7; 1001])).await), 413);
+        assert_eq!(status(http2.get(&format!("/{}", "a".repeat(100))).await), 414);
+        let mut many = Request::get("https://localhost/");
+        for index in 0..11 {
+            many = many.header(format!("x-{index}"), "y");
+        }
+        assert_eq!(status(http2.send(many.body(()).unwrap(), None).await), 431);
+        still_serves(&authority, &balancer).await;
+        until_refused(&balancer, "body_too_large", 2).await;
+        until_refused(&balancer, "head_too_large", 2).await;
+        let whole = backend.received().into_iter().filter(|it| it.line == "POST /").count();
+        assert_eq!(whole, 1);
+        balancer.stop().await;
     }
-    assert_eq!(status(http2.send(many.body(()).unwrap(), None).await), 431);
-    still_serves(&authority, &balancer).await;
-    until_refused(&balancer, "body_too_large", 2).await;
-    until_refused(&balancer, "head_too_large", 2).await;
-    let whole = backend.received().into_iter().filter(|it| it.line == "POST /").count();
-    assert_eq!(whole, 1);
-    balancer.stop().await;
 }
 
 #[tokio::test]

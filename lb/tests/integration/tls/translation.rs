@@ -3,7 +3,7 @@
 use super::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Raw, block, frame,
 };
-use crate::harness::{Balancer, backend::Backend, tls::Authority};
+use crate::harness::{Balancer, backend::Backend, pool_sizes, tls::Authority};
 
 /// What is to become of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -271,35 +271,37 @@ const UNSEEN: &[&str] = &[
 
 #[tokio::test]
 async fn an_http2_request_becomes_one_request_or_none() {
-    let authority = Authority::new();
-    let mut backend = Backend::start().await;
-    let config = format!("trusted_proxies: []\n{}{}", authority.config(""), backend.pool(""));
-    let balancer = Balancer::start(&config).await;
-    let mut wrong = Vec::new();
-    for (name, pseudo, fields, body, expected) in CASES {
-        let status = exchange(&authority, &balancer, &[*pseudo, *fields].concat(), *body).await;
-        let received = backend.received();
-        let is_as_expected = match (expected, &received[..]) {
-            (Request(line, fields, body), [one]) => {
-                let head = one.head.to_ascii_lowercase();
-                status == Some(200)
-                    && one.line == *line
-                    && one.body == body.as_bytes()
-                    && fields.iter().all(|it| head.contains(&format!("\r\n{it}\r\n")))
-                    && !head.contains("expect")
-                    && UNSEEN.iter().all(|it| !head.contains(it))
-                    && !head.contains("\r\nte:")
+    for size in pool_sizes() {
+        let authority = Authority::new();
+        let mut backend = Backend::with_replicas(size).await;
+        let config = format!("trusted_proxies: []\n{}{}", authority.config(""), backend.pool(""));
+        let balancer = Balancer::start(&config).await;
+        let mut wrong = Vec::new();
+        for (name, pseudo, fields, body, expected) in CASES {
+            let status = exchange(&authority, &balancer, &[*pseudo, *fields].concat(), *body).await;
+            let received = backend.received();
+            let is_as_expected = match (expected, &received[..]) {
+                (Request(line, fields, body), [one]) => {
+                    let head = one.head.to_ascii_lowercase();
+                    status == Some(200)
+                        && one.line == *line
+                        && one.body == body.as_bytes()
+                        && fields.iter().all(|it| head.contains(&format!("\r\n{it}\r\n")))
+                        && !head.contains("expect")
+                        && UNSEEN.iter().all(|it| !head.contains(it))
+                        && !head.contains("\r\nte:")
+                }
+                (Refused(expected), []) => status == Some(*expected),
+                (Reset, []) => status.is_none(),
+                _ => false,
+            };
+            if !is_as_expected {
+                wrong.push(format!("{name}: {expected:?}, but {status:?} and {received:?}"));
             }
-            (Refused(expected), []) => status == Some(*expected),
-            (Reset, []) => status.is_none(),
-            _ => false,
-        };
-        if !is_as_expected {
-            wrong.push(format!("{name}: {expected:?}, but {status:?} and {received:?}"));
         }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+        balancer.stop().await;
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
-    balancer.stop().await;
 }
 
 /// Sends one request on a connection of its own; the status, or none if it was reset.

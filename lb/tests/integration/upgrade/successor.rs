@@ -8,7 +8,7 @@ use nix::{
 };
 use serde_json::json;
 
-use crate::harness::{Balancer, http, is_alive, until};
+use crate::harness::{Balancer, DEADLINE, http, idle::Subject, is_alive, until};
 
 pub(super) struct Service {
     pub(super) proxy: SocketAddr,
@@ -107,7 +107,8 @@ impl Service {
         signal(pid, Signal::SIGTERM);
     }
 
-    pub(super) async fn crash(&self) {
+    pub(super) async fn crash(&mut self) {
+        self.first.settled();
         let pid = self.pid();
         signal(pid, Signal::SIGKILL);
         let ended = async || (!is_alive(pid)).then_some(());
@@ -115,13 +116,19 @@ impl Service {
     }
 
     /// Waits until none of them is left.
-    pub(super) async fn until_ended(&self) {
+    pub(super) async fn until_ended(&mut self) {
+        self.first.settled();
         let ended = async || self.pids.iter().all(|&pid| !is_alive(pid)).then_some(());
         assert!(until("all of them end", ended).await.is_some(), "{}", self.output());
     }
 
-    /// Ends it as an operator would, and checks that nothing is left.
-    pub(super) async fn stop(self) {
+    /// Ends it as an operator would, and checks that the process that serves is idle before, and that nothing is left.
+    pub(super) async fn stop(mut self) {
+        let subject = Subject { pid: self.pid(), ..self.first.subject() };
+        if let Err(fault) = subject.idle_within(DEADLINE).await {
+            panic!("{fault}\nit printed:\n{}", self.output());
+        }
+        self.first.settled();
         let replicas = self.first.replicas().await;
         let replicas: Vec<_> = replicas.iter().filter_map(|it| it["pid"].as_u64()).collect();
         self.terminate(self.pid());
