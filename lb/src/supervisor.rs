@@ -111,8 +111,7 @@ impl Supervisor {
         let patience =
             ready_since.filter(|_| self.on_ready.is_some()).map(|it| it + READY_PATIENCE);
         let settled = self.freezing.as_ref().map(|it| it.until);
-        let now = Instant::now();
-        let of_keepers = self.keepers.iter().filter_map(|it| it.next_wakeup(now));
+        let of_keepers = self.keepers.iter().filter_map(Keeper::next_wakeup);
         of_keepers.chain(patience).chain(settled).min()
     }
 
@@ -184,15 +183,16 @@ impl Supervisor {
     /// Heals on while clients are connected, then ends every replica.
     async fn close(mut self) {
         self.asks.close();
-        let deadline = Instant::now() + self.grace;
+        let mut due = Instant::now();
+        let deadline = due + self.grace;
         while self.is_waiting_for_clients() && Instant::now() < deadline {
-            self.turn().await;
+            self.turn(&mut due).await;
         }
         let hurry = (self.connections_open)() > 0;
         let now = Instant::now();
         self.keepers.iter_mut().for_each(|keeper| keeper.shut_down(now, hurry));
         while !self.keepers.iter().all(Keeper::is_empty) {
-            self.turn().await;
+            self.turn(&mut due).await;
         }
     }
 
@@ -200,10 +200,14 @@ impl Supervisor {
         (self.connections_open)() > 0 && !self.forced.load(Ordering::Acquire)
     }
 
-    async fn turn(&mut self) {
+    /// Hears news, or does what is due: at `due`, however many news there are.
+    async fn turn(&mut self, due: &mut Instant) {
         tokio::select! {
             biased;
-            () = tokio::time::sleep(CLOSING_PAUSE) => self.tick(),
+            () = sleep_until(Some(*due)) => {
+                self.tick();
+                *due = Instant::now() + CLOSING_PAUSE;
+            }
             Some(news) = self.news.recv() => self.hear(news),
         }
     }

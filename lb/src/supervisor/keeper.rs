@@ -11,6 +11,8 @@ mod recovery;
 mod runs;
 mod shared;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::{
@@ -43,6 +45,9 @@ use crate::{
 
 /// How often a draining replica's requests are counted.
 const DRAIN_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the share of a slowly starting replica grows.
+const RAMP_PAUSE: Duration = Duration::from_millis(100);
 
 /// More changes than this that wait to come true are refused.
 const PENDING_MAX: usize = 64;
@@ -103,6 +108,8 @@ pub(crate) struct Keeper {
     hurry: bool,
     /// Whether the pool is configured no more.
     retired: bool,
+    /// When what is due was done last.
+    ticked: Instant,
     /// Tells every run how to probe.
     heartbeat: watch::Sender<HeartbeatConfig>,
 }
@@ -161,6 +168,7 @@ impl Keeper {
             closing: false,
             hurry: false,
             retired: false,
+            ticked: Instant::now(),
             heartbeat: watch::Sender::new(config.heartbeat.clone()),
             config,
             provider,
@@ -204,16 +212,17 @@ impl Keeper {
         }
     }
 
-    /// When [`Self::tick`] has something to do.
-    pub(crate) fn next_wakeup(&self, now: Instant) -> Option<Instant> {
-        let draining = self.draining().next().map(|_| now + DRAIN_PAUSE);
-        let ramping = self.next_ramp(now);
+    /// When [`Self::tick`] has something to do. News that come in between do not put it off.
+    pub(crate) fn next_wakeup(&self) -> Option<Instant> {
+        let draining = self.draining().next().map(|_| self.ticked + DRAIN_PAUSE);
+        let ramping = self.is_ramping().then(|| self.ticked + RAMP_PAUSE);
         let pending = self.pending.iter().filter_map(|it| it.deadline).min();
         [self.fleet.next_wakeup(), draining, ramping, pending].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub(crate) fn tick(&mut self, now: Instant) {
+        self.ticked = now;
         let drained: Vec<_> = self
             .draining()
             .filter(|(name, _)| self.upstreams.get(name).is_none_or(|it| it.seal()))

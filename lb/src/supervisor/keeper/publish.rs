@@ -1,19 +1,12 @@
 //! What follows from the fleet: the table, the upstreams, the routes and the gauges.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use ringmaster_fleet::{Phase, PhaseName, ReplicaName, ramp};
 use tracing::warn;
 
 use super::{Keeper, change::table_of, recovery::respawn_label};
 use crate::routes::{Ring, Upstream};
-
-/// How often the share of a slowly starting replica grows.
-const RAMP_PAUSE: Duration = Duration::from_millis(100);
 
 impl Keeper {
     /// Makes the table, the upstreams, the routes and the gauges follow the fleet.
@@ -103,21 +96,15 @@ impl Keeper {
         }
     }
 
-    /// When the shares of slowly starting replicas grow next.
-    pub(super) fn next_ramp(&self, now: Instant) -> Option<Instant> {
-        let slow_start = self.config.slow_start;
-        let ramping = self.fleet.replicas().any(|replica| match replica.phase {
-            Phase::Serving { since, .. } => now < since + slow_start,
-            Phase::Starting { .. } | Phase::Draining { .. } | Phase::Down { .. } => false,
-        });
-        ramping.then(|| now + RAMP_PAUSE)
+    /// Whether a replica that serves has less than its full share.
+    pub(super) fn is_ramping(&self) -> bool {
+        self.fleet.serving().any(|(replica, _)| {
+            self.upstreams.get(replica.name()).is_some_and(|it| it.share() < 1.0)
+        })
     }
 
     /// Gives each replica the share that its time in service has earned.
     pub(super) fn ramp(&self, now: Instant) {
-        if self.config.slow_start.is_zero() {
-            return;
-        }
         for replica in self.fleet.replicas() {
             if let Phase::Serving { since, .. } = replica.phase
                 && let Some(upstream) = self.upstreams.get(replica.name())
