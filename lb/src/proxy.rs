@@ -215,6 +215,7 @@ impl ProxyHttp for Proxy {
                 .await?;
             return Ok(true);
         }
+        ctx.link.allow_cancelling();
         self.route(header, ctx).map(|()| false)
     }
 
@@ -345,6 +346,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if !response.status.is_informational() {
+            ctx.link.forbid_cancelling();
+        }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.link.make_tunnel();
             // Who only listens is not slow; that the replica is silent, too, has a limit of its own.
@@ -445,6 +449,7 @@ impl ProxyHttp for Proxy {
         } else if ctx.failure.is_none() && *error.esource() == ErrorSource::Downstream {
             ctx.failure = Some(Failure::Client);
         }
+        ctx.link.forbid_cancelling();
         let error_code = answer::failure(session, error, ctx.fault).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }

@@ -53,6 +53,17 @@ impl RequestCtx {
         }
     }
 
+    /// What there is to account for when it is dropped before its end.
+    fn remains(&mut self) -> Remains {
+        Remains {
+            began: self.began,
+            route: self.route.take().map(|(pool, _)| pool),
+            pick: self.pick.take(),
+            attempts: self.tried.attempts(),
+            request_id: self.request_id.take(),
+        }
+    }
+
     pub(super) fn attempts_left(&self) -> bool {
         self.route
             .as_ref()
@@ -81,4 +92,24 @@ impl RequestCtx {
             (None, false, None) => Ending::Operator,
         }
     }
+}
+
+/// Only a request that is cancelled is dropped before [`logging`](pingora::proxy::ProxyHttp::logging) has accounted for it.
+impl Drop for RequestCtx {
+    fn drop(&mut self) {
+        if self.link.is_cancelled() {
+            let remains = self.remains();
+            self.link.leave(remains);
+        }
+    }
+}
+
+/// What is left of a request that was dropped before its end.
+#[derive(Debug)]
+pub(super) struct Remains {
+    pub(super) began: Instant,
+    pub(super) route: Option<Admitted>,
+    pub(super) pick: Option<Pick>,
+    pub(super) attempts: usize,
+    pub(super) request_id: Option<HeaderValue>,
 }

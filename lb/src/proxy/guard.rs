@@ -3,6 +3,7 @@
 //! Invariants: what Pingora reads belongs to the request in hand, and its body has passed the strict reader. What
 //! follows it stays in `unread` for the next one. A client that sends or takes bytes too slowly gets an error.
 
+mod cancel;
 mod link;
 mod outgoing;
 mod pace;

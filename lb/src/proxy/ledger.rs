@@ -5,13 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Uri};
 use serde_json::json;
 
-use super::access_log::AccessLog;
+use super::{access_log::AccessLog, context::Remains};
 use crate::{
     admin::rfc3339,
-    metrics::{Ending, Rejection, RequestMetrics},
+    metrics::{Ending, Failure, Rejection, RequestMetrics},
     routes::Pick,
 };
 
@@ -39,6 +39,13 @@ pub(super) struct Entry<'a> {
     pub(super) took: Duration,
 }
 
+/// What the access log says of a request that Pingora has.
+pub(super) struct Head {
+    pub(super) client: Option<IpAddr>,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+}
+
 impl Ledger {
     pub(crate) fn new(metrics: RequestMetrics, access_log: Option<AccessLog>) -> Self {
         Self { metrics, access_log }
@@ -52,6 +59,34 @@ impl Ledger {
             status,
             ..Entry::default()
         });
+    }
+
+    /// A request that its client reset before it was answered; `head` is there if there is an access log.
+    pub(super) fn cancelled(
+        &self,
+        head: Option<&Head>,
+        remains: Option<&Remains>,
+        peer: Option<IpAddr>,
+    ) {
+        if let Some(pool) = remains.and_then(|it| it.route.as_ref()) {
+            pool.metrics.failed(Failure::Client);
+        }
+        self.ended(Ending::Failed(Failure::Client), || Entry {
+            client: head.and_then(|it| it.client),
+            peer,
+            method: head.map(|it| &it.method),
+            path: head.map(|it| it.uri.path()),
+            status: 0,
+            pick: remains.and_then(|it| it.pick.as_ref()),
+            attempts: remains.map_or(0, |it| it.attempts),
+            request_id: remains.and_then(|it| it.request_id.as_ref()),
+            took: remains.map_or(Duration::ZERO, |it| it.began.elapsed()),
+        });
+    }
+
+    /// Whether there is an access log.
+    pub(super) fn keeps_log(&self) -> bool {
+        self.access_log.is_some()
     }
 
     pub(super) fn ended<'a>(&self, ending: Ending, entry: impl FnOnce() -> Entry<'a>) {

@@ -3,6 +3,7 @@
 
 mod frames;
 mod limits;
+mod resets;
 mod translation;
 
 use std::fs;

@@ -31,7 +31,7 @@ use super::{FAREWELL_TIMEOUT, Front, secure::Secure};
 use crate::{
     config::ClientConfig,
     metrics::Rejection,
-    proxy::{framing::Fault, guard::Link},
+    proxy::{forward, framing::Fault, guard::Link, ledger::Head},
 };
 
 /// Requests that Pingora refuses, after which the connection is closed: who sends more does not mean well.
@@ -130,10 +130,20 @@ impl Front {
         let _ = timeout(FAREWELL_TIMEOUT, farewell).await;
     }
 
+    fn head(&self, request: &HttpSession, peer: Option<IpAddr>) -> Head {
+        let header = request.req_header();
+        let settings = self.settings.load();
+        Head {
+            client: forward::client(header, peer, |addr| settings.trusts(addr)),
+            method: header.method.clone(),
+            uri: header.uri.clone(),
+        }
+    }
+
     /// Serves one request beside the others.
     fn spawn(
         self: &Arc<Self>,
-        request: HttpSession,
+        mut request: HttpSession,
         place: Place,
         peer: Option<IpAddr>,
         limits: &ClientConfig,
@@ -145,11 +155,20 @@ impl Front {
         tokio::spawn(async move {
             let _place = place;
             link.begin_request();
+            link.watch(&mut request);
+            let head = front.ledger.keeps_log().then(|| front.head(&request, peer));
             let session = ServerSession::new_http2(request);
             tokio::select! {
                 _ = link.during(front.inner.process_new_http(session, &shutdown)) => {
                     if link.end_request() {
                         front.ledger.refused(Rejection::BadHead, 400, peer);
+                    }
+                }
+                // Dropped, the request is ended at its replica, too, and what has come of its body no longer counts as
+                // unread.
+                () = link.cancelled() => {
+                    if link.end_request() {
+                        front.ledger.cancelled(head.as_ref(), link.remains(), peer);
                     }
                 }
                 // Dropped, the request is reset.

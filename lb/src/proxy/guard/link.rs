@@ -3,14 +3,16 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Wake, Waker},
 };
 
-use pingora::server::ShutdownWatch;
+use pingora::{protocols::http::v2::server::HttpSession, server::ShutdownWatch};
 
-use super::upload::Upload;
+use super::{cancel::Cancellation, upload::Upload};
+use crate::proxy::context::Remains;
 
 tokio::task_local! {
     /// Pingora takes nothing along with an HTTP/2 request.
@@ -24,6 +26,9 @@ pub(in super::super) struct Link {
     pub(in super::super) is_secure: bool,
     /// The body of the request in hand, where nobody else watches over it.
     pub(in super::super) upload: Upload,
+    cancellation: Cancellation,
+    /// What the request in hand had come to when it was cancelled.
+    remains: OnceLock<Box<Remains>>,
     shutdown: ShutdownWatch,
     is_tunnel: AtomicBool,
     is_ended: AtomicBool,
@@ -35,6 +40,8 @@ impl Link {
         Self {
             is_secure,
             upload: Upload::default(),
+            cancellation: Cancellation::default(),
+            remains: OnceLock::new(),
             shutdown,
             is_tunnel: AtomicBool::new(false),
             is_ended: AtomicBool::new(true),
@@ -83,8 +90,56 @@ impl Link {
         self.has_claims.load(Ordering::Acquire)
     }
 
+    /// Watches an HTTP/2 request, which Pingora has not got yet, for a reset by its client.
+    pub(in super::super) fn watch(self: &Arc<Self>, request: &mut HttpSession) {
+        let waker = Waker::from(self.clone());
+        let idle = std::pin::pin!(request.idle());
+        if idle.poll(&mut Context::from_waker(&waker)).is_ready() {
+            self.cancellation.wake();
+        }
+    }
+
+    /// From here on the request is cancelled when its client resets it.
+    pub(in super::super) fn allow_cancelling(&self) {
+        self.cancellation.arm();
+    }
+
+    /// An answer begins.
+    pub(in super::super) fn forbid_cancelling(&self) {
+        self.cancellation.disarm();
+    }
+
+    /// Returns when the client has reset the request, which has to be dropped then.
+    pub(in super::super) async fn cancelled(&self) {
+        self.cancellation.cancelled().await;
+    }
+
+    pub(in super::super) fn is_cancelled(&self) -> bool {
+        self.cancellation.is_cancelled()
+    }
+
+    /// Keeps what a cancelled request had come to, for its entry in the ledger.
+    pub(in super::super) fn leave(&self, remains: Remains) {
+        self.remains.get_or_init(|| Box::new(remains));
+    }
+
+    pub(in super::super) fn remains(&self) -> Option<&Remains> {
+        self.remains.get().map(Box::as_ref)
+    }
+
     /// Whether this is the first to end the request: it is counted once.
     pub(in super::super) fn end_request(&self) -> bool {
         !self.is_ended.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// The waker of the HTTP/2 library.
+impl Wake for Link {
+    fn wake(self: Arc<Self>) {
+        self.cancellation.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.cancellation.wake();
     }
 }

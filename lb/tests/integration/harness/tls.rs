@@ -14,7 +14,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::AbortHandle};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -91,8 +91,8 @@ impl Authority {
     pub(crate) async fn try_http2(&self, addr: SocketAddr) -> anyhow::Result<Http2> {
         let stream = self.connect(addr, "localhost", &[HTTP_2]).await?;
         let (sender, connection) = h2::client::handshake(stream).await?;
-        tokio::spawn(connection);
-        Ok(Http2 { sender })
+        let connection = tokio::spawn(connection).abort_handle();
+        Ok(Http2 { sender, connection })
     }
 }
 
@@ -100,6 +100,7 @@ impl Authority {
 #[derive(Clone)]
 pub(crate) struct Http2 {
     pub(crate) sender: SendRequest<Bytes>,
+    connection: AbortHandle,
 }
 
 /// What came back.
@@ -110,6 +111,11 @@ pub(crate) struct Answer {
 }
 
 impl Http2 {
+    /// Closes the connection, whatever is in hand on it.
+    pub(crate) fn close(&self) {
+        self.connection.abort();
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<Answer> {
         let request = Request::get(format!("https://localhost{path}")).body(())?;
         self.send(request, None).await
