@@ -1,13 +1,20 @@
 //! Every request ends in exactly one way: what clients count is what the balancer counts and logs.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use crate::harness::{
     Balancer, backend::Backend, healing_pool, http, kill_9, load::Load, pool_sizes, server_names,
-    until,
+    tls::Authority, until,
 };
 
 /// All that ended, by outcome and reason.
@@ -141,6 +148,69 @@ async fn sums_are_right_while_replicas_die() {
         let due = BTreeMap::from([("ok answered".to_owned(), outcome.sent as u64)]);
         let counted = async || (ended(&balancer).await == due).then_some(());
         assert!(until("the sums agree", counted).await.is_some(), "{:?}", ended(&balancer).await);
+        balancer.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn sums_are_right_while_replicas_die_over_http2() {
+    const WORKERS: usize = 16;
+    const PER_TURN: u64 = 200;
+    let authority = Authority::new();
+    for size in pool_sizes() {
+        let limits = "client: { requests_per_connection_max: 1000000 }\n";
+        let config = format!("{limits}{}{}", authority.config(""), healing_pool(size));
+        let balancer = Balancer::start(&config).await;
+        let http2 = authority.http2(&balancer).await;
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut workers = JoinSet::new();
+        for _ in 0..WORKERS {
+            let (mut http2, stop, answered) = (http2.clone(), stop.clone(), answered.clone());
+            workers.spawn(async move {
+                while !stop.load(Ordering::Acquire) {
+                    let answer = http2.get("/home").await.unwrap();
+                    assert_eq!(answer.status, 200, "{}", answer.body);
+                    answered.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+        let until_more = async || {
+            let goal = answered.load(Ordering::Acquire) + PER_TURN;
+            let more = async || (answered.load(Ordering::Acquire) >= goal).then_some(());
+            assert!(until("more is answered", more).await.is_some());
+        };
+        for name in server_names(size) {
+            until_more().await;
+            let victim = balancer.replica(&name).await.unwrap();
+            kill_9(&victim);
+            balancer.until_serving(&name, victim["incarnation"].as_u64().unwrap()).await;
+        }
+        until_more().await;
+        stop.store(true, Ordering::Release);
+        workers.join_all().await;
+        let due = BTreeMap::from([("ok answered".to_owned(), answered.load(Ordering::Acquire))]);
+        let counted = async || (ended(&balancer).await == due).then_some(());
+        assert!(until("the sums agree", counted).await.is_some(), "{:?}", ended(&balancer).await);
+        balancer.stop().await;
+    }
+}
+
+/// The client must not take a part of the answer for the whole.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_reset_over_http2_and_counted_as_broken() {
+    let authority = Authority::new();
+    for size in pool_sizes() {
+        let backend = Backend::with_replicas(size).await;
+        let config = format!("access_log: true\n{}{}", authority.config(""), backend.pool(""));
+        let balancer = Balancer::start(&config).await;
+        backend.says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart", true);
+        let mut http2 = authority.http2(&balancer).await;
+        for _ in 0..5 {
+            http2.get("/").await.unwrap_err();
+        }
+        until_accounted(&balancer, &BTreeMap::from([("failed broken_answer".to_owned(), 5)])).await;
+        backend.says(crate::harness::backend::OK, false);
+        assert_eq!(http2.get("/").await.unwrap().status, 200, "the connection goes on");
         balancer.stop().await;
     }
 }

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, net::TcpListener, path::Path};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Balancer, config_file, http, is_alive, kill_9, ringmaster, until};
+use crate::harness::{
+    Balancer, config_file, http, is_alive, kill_9, pool_sizes, ringmaster, server_names, until,
+};
 
 /// name → what must not change by a takeover.
 async fn facts(balancer: &Balancer) -> BTreeMap<String, Value> {
@@ -28,46 +30,53 @@ async fn crash(mut balancer: Balancer) {
 
 #[tokio::test]
 async fn after_a_crash_every_replica_is_adopted_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let yaml = with_state(folder.path());
-    let mut balancer = Balancer::start(&yaml).await;
-    let added = r#"{"n":2,"hostnames":["Extra","Other:5000"]}"#;
-    http::send(balancer.proxy, "POST", "/add", &[], added).await;
-    let keys = || (0..100).map(|it| 100_000 + it * 8_971);
-    let owners = balancer.owners(keys()).await;
-    let before = facts(&balancer).await;
-    let rep = balancer.get("/rep").await.json();
-    for _ in 0..5 {
-        crash(balancer).await;
-        balancer = Balancer::start(&yaml).await;
-        assert_eq!(facts(&balancer).await, before, "0 restarts, 0 duplicates");
-        assert_eq!(balancer.get("/rep").await.json(), rep);
-        assert_eq!(balancer.owners(keys()).await, owners, "no key moves");
+    for size in pool_sizes() {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml =
+            format!("{}\npools: {{ default: {{ replicas: {size} }} }}", with_state(folder.path()));
+        let mut balancer = Balancer::start(&yaml).await;
+        let added = r#"{"n":2,"hostnames":["Extra","Other:5000"]}"#;
+        http::send(balancer.proxy, "POST", "/add", &[], added).await;
+        let keys = || (0..100).map(|it| 100_000 + it * 8_971);
+        let owners = balancer.owners(keys()).await;
+        let before = facts(&balancer).await;
+        let rep = balancer.get("/rep").await.json();
+        for _ in 0..3 {
+            crash(balancer).await;
+            balancer = Balancer::start(&yaml).await;
+            assert_eq!(facts(&balancer).await, before, "0 restarts, 0 duplicates");
+            assert_eq!(balancer.get("/rep").await.json(), rep);
+            assert_eq!(balancer.owners(keys()).await, owners, "no key moves");
+        }
+        // They are kept as if they were its own: a death is noticed, and mended.
+        let victim = balancer.replica("Extra").await.unwrap();
+        kill_9(&victim);
+        balancer.until_serving("Extra", victim["incarnation"].as_u64().unwrap()).await;
+        balancer.stop().await;
     }
-    // They are kept as if they were its own: a death is noticed, and mended.
-    let victim = balancer.replica("Extra").await.unwrap();
-    kill_9(&victim);
-    balancer.until_serving("Extra", victim["incarnation"].as_u64().unwrap()).await;
-    balancer.stop().await;
 }
 
 #[tokio::test]
 async fn who_died_in_between_is_started_again_under_its_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let yaml = with_state(folder.path());
-    let balancer = Balancer::start(&yaml).await;
-    let before = facts(&balancer).await;
-    let victim = balancer.replica("Server2").await.unwrap();
-    crash(balancer).await;
-    kill_9(&victim);
-    let balancer = Balancer::start(&yaml).await;
-    let after = facts(&balancer).await;
-    for name in ["Server1", "Server3"] {
-        assert_eq!(after[name], before[name]);
+    for size in pool_sizes() {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml =
+            format!("{}\npools: {{ default: {{ replicas: {size} }} }}", with_state(folder.path()));
+        let name = &format!("Server{size}");
+        let balancer = Balancer::start(&yaml).await;
+        let before = facts(&balancer).await;
+        let victim = balancer.replica(name).await.unwrap();
+        crash(balancer).await;
+        kill_9(&victim);
+        let balancer = Balancer::start(&yaml).await;
+        let after = facts(&balancer).await;
+        for other in server_names(size - 1) {
+            assert_eq!(after[&other], before[&other]);
+        }
+        assert_eq!(after[name][0], before[name][0], "its number is kept");
+        assert_eq!(after[name][1], 2, "it is another incarnation");
+        balancer.stop().await;
     }
-    assert_eq!(after["Server2"][0], before["Server2"][0], "its number is kept");
-    assert_eq!(after["Server2"][1], 2, "it is another incarnation");
-    balancer.stop().await;
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Balancer, Replica, config_file, http, is_alive, ringmaster, until};
+use crate::harness::{
+    Balancer, Replica, backend::Backend, config_file, http, is_alive, pool_sizes, ringmaster, until,
+};
 
 #[tokio::test]
 async fn a_taken_port_is_named_with_its_owner() {
@@ -48,40 +50,40 @@ async fn either_signal_ends_it_and_every_replica() {
 
 #[tokio::test]
 async fn a_request_in_progress_is_answered_before_the_end() {
-    let replica = Replica::start(&["--delay-ms", "1500"]).await;
-    let mut balancer = Balancer::start(&replica.pool()).await;
-    let proxy = balancer.proxy;
-    let request = tokio::spawn(async move { http::get(proxy, "/home").await });
-    until("the request is in progress", async || {
-        (balancer.replica("S1").await?["in_flight"] == 1).then_some(())
-    })
-    .await
-    .unwrap();
-    balancer.signal(Signal::SIGTERM);
-    let answer = request.await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert!(balancer.ended().await.success());
+    for size in pool_sizes() {
+        let backend = Backend::with_replicas(size).await;
+        let gate = backend.hold();
+        let mut balancer = Balancer::start(&backend.pool("")).await;
+        let proxy = balancer.proxy;
+        let request = tokio::spawn(async move { http::get(proxy, "/home").await });
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 1"#).await;
+        balancer.signal(Signal::SIGTERM);
+        balancer.until_printed("Closing").await;
+        gate.add_permits(1);
+        let answer = request.await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(balancer.ended().await.success());
+    }
 }
 
 #[tokio::test]
 async fn a_second_signal_waits_for_nobody() {
-    let replica = Replica::start(&["--delay-ms", "60000"]).await;
-    let mut balancer =
-        Balancer::start(&format!("grace_period_ms: 600000\n{}", replica.pool())).await;
-    let proxy = balancer.proxy;
-    let request = tokio::spawn(async move {
-        http::Connection::open(proxy).await.unwrap().send("GET", "/home", &[], "").await
-    });
-    until("the request is in progress", async || {
-        (balancer.replica("S1").await?["in_flight"] == 1).then_some(())
-    })
-    .await
-    .unwrap();
-    balancer.signal(Signal::SIGTERM);
-    balancer.until_printed("Closing").await;
-    balancer.signal(Signal::SIGTERM);
-    assert!(balancer.ended().await.success());
-    assert!(request.await.unwrap().is_err(), "it was cut off");
+    for size in pool_sizes() {
+        let backend = Backend::with_replicas(size).await;
+        let _gate = backend.hold();
+        let mut balancer =
+            Balancer::start(&format!("grace_period_ms: 600000\n{}", backend.pool(""))).await;
+        let proxy = balancer.proxy;
+        let request = tokio::spawn(async move {
+            http::Connection::open(proxy).await.unwrap().send("GET", "/home", &[], "").await
+        });
+        balancer.until_counted(r#"ringmaster_requests_open{pool="default"} 1"#).await;
+        balancer.signal(Signal::SIGTERM);
+        balancer.until_printed("Closing").await;
+        balancer.signal(Signal::SIGTERM);
+        assert!(balancer.ended().await.success());
+        assert!(request.await.unwrap().is_err(), "it was cut off");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Balancer, Replica, http, load::Load, ringmaster, until};
+use crate::harness::{Balancer, Replica, http, load::Load, pool_sizes, ringmaster, until};
 
 const CONNECTIONS: usize = 32;
 
@@ -25,44 +25,51 @@ async fn until_names(balancer: &Balancer, pool: &str, expected: &[&str]) {
     assert!(until("the names", they_are).await.is_some(), "{:?}", names(balancer, pool).await);
 }
 
+/// A pool of that many replicas, with `more` about it.
+fn pool(size: usize, more: &str) -> String {
+    format!("pools: {{ default: {{ replicas: {size}, {more} }} }}")
+}
+
 #[tokio::test]
 async fn settings_change_under_load_and_nobody_notices() {
-    let balancer = Balancer::start("").await;
-    let before = balancer.replicas().await;
-    let load = Load::start(balancer.proxy, CONNECTIONS);
-    load.until_sent(500).await;
-    for (yaml, key, value) in [
-        ("explain_header: true", "/explain_header", json!(true)),
-        (
-            "pools: { default: { algorithm: ring, key: path, upstream: { idle_timeout_ms: 1000 } } }",
-            "/pools/default/algorithm",
-            json!("ring"),
-        ),
-        (
-            "pools: { default: { algorithm: least_requests } }",
-            "/pools/default/key",
-            json!("request_id"),
-        ),
-        (
-            "pools: { default: { heartbeat: { interval_ms: 100, timeout_ms: 90 }, hold: { requests_max: 7 } } }",
-            "/pools/default/hold/requests_max",
-            json!(7),
-        ),
-        ("", "/pools/default/algorithm", json!("rendezvous")),
-    ] {
-        balancer.rewrite_config(yaml);
-        let answer = reload(&balancer, "").await;
-        assert_eq!(answer.status, 200, "{yaml}: {}", answer.body);
-        assert_eq!(answer.json()["needs_restart"], json!([]), "{yaml}");
-        assert_eq!(balancer.admin("/api/v1/config").await.pointer(key), Some(&value), "{yaml}");
-        load.until_sent(load.sent() + 500).await;
+    for size in pool_sizes() {
+        let balancer = Balancer::start(&pool(size, "")).await;
+        let before = balancer.replicas().await;
+        let load = Load::start(balancer.proxy, CONNECTIONS);
+        load.until_sent(500).await;
+        for (yaml, more, key, value) in [
+            ("explain_header: true\n", "", "/explain_header", json!(true)),
+            (
+                "",
+                "algorithm: ring, key: path, upstream: { idle_timeout_ms: 1000 }",
+                "/pools/default/algorithm",
+                json!("ring"),
+            ),
+            ("", "algorithm: least_requests", "/pools/default/key", json!("request_id")),
+            (
+                "",
+                "heartbeat: { interval_ms: 100, timeout_ms: 90 }, hold: { requests_max: 7 }",
+                "/pools/default/hold/requests_max",
+                json!(7),
+            ),
+            ("", "", "/pools/default/algorithm", json!("rendezvous")),
+        ] {
+            let yaml = format!("{yaml}{}", pool(size, more));
+            balancer.rewrite_config(&yaml);
+            let answer = reload(&balancer, "").await;
+            assert_eq!(answer.status, 200, "{yaml}: {}", answer.body);
+            assert_eq!(answer.json()["needs_restart"], json!([]), "{yaml}");
+            assert_eq!(balancer.admin("/api/v1/config").await.pointer(key), Some(&value), "{yaml}");
+            load.until_sent(load.sent() + 500).await;
+        }
+        let outcome = load.finish().await;
+        assert_eq!(outcome.failures, BTreeMap::new(), "of {} requests", outcome.sent);
+        let pids =
+            |replicas: &[Value]| replicas.iter().map(|it| it["pid"].clone()).collect::<Vec<_>>();
+        assert_eq!(pids(&balancer.replicas().await), pids(&before), "the same processes");
+        balancer.until_counted("ringmaster_config_reloads_total{result=\"ok\"} 5").await;
+        balancer.stop().await;
     }
-    let outcome = load.finish().await;
-    assert_eq!(outcome.failures, BTreeMap::new(), "of {} requests", outcome.sent);
-    let pids = |replicas: &[Value]| replicas.iter().map(|it| it["pid"].clone()).collect::<Vec<_>>();
-    assert_eq!(pids(&balancer.replicas().await), pids(&before), "the same processes");
-    balancer.until_counted("ringmaster_config_reloads_total{result=\"ok\"} 5").await;
-    balancer.stop().await;
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use self::{load::Mixed, successor::Service, tunnel::Tunnel};
 use crate::{
     cli::run,
-    harness::{Balancer, backend::Backend, config_file, http, is_alive, ringmaster, until},
+    harness::{
+        Balancer, backend::Backend, config_file, http, is_alive, pool_sizes, ringmaster, until,
+    },
 };
 
 /// name → what must not change.
@@ -34,33 +36,40 @@ fn keys() -> impl Iterator<Item = u32> {
 
 #[tokio::test]
 async fn twenty_upgrades_under_load_are_not_noticed() {
-    let mut service = Service::start("").await;
-    let (proxy, admin) = (service.proxy, service.admin);
-    let added = r#"{"n":1,"hostnames":["Extra"]}"#;
-    assert_eq!(http::send(proxy, "POST", "/add", &[], added).await.status, 200);
-    let removed = r#"{"n":1,"hostnames":["Server2"]}"#;
-    assert_eq!(http::send(proxy, "DELETE", "/rm", &[], removed).await.status, 200);
-    let before = facts(admin).await;
-    let owners = service.owners(keys()).await;
-    let version = http::get(admin, "/api/v1/pools/default").await.json()["version"].take();
-    let load = Mixed::start(proxy, admin);
-    for _ in 0..20 {
+    for size in pool_sizes() {
+        let mut service =
+            Service::start(&format!("pools: {{ default: {{ replicas: {size} }} }}")).await;
+        let (proxy, admin) = (service.proxy, service.admin);
+        let added = r#"{"n":1,"hostnames":["Extra"]}"#;
+        assert_eq!(http::send(proxy, "POST", "/add", &[], added).await.status, 200);
+        let removed = format!(r#"{{"n":1,"hostnames":["Server{size}"]}}"#);
+        assert_eq!(http::send(proxy, "DELETE", "/rm", &[], &removed).await.status, 200);
+        let before = facts(admin).await;
+        let owners = service.owners(keys()).await;
+        let version = http::get(admin, "/api/v1/pools/default").await.json()["version"].take();
+        let load = Mixed::start(proxy, admin);
+        for _ in 0..if size == 3 { 20 } else { 5 } {
+            load.until_each_has_sent(20).await;
+            service.upgrade("").await;
+            assert_eq!(
+                facts(admin).await,
+                before,
+                "no replica restarts, and none changes its phase"
+            );
+        }
         load.until_each_has_sent(20).await;
-        service.upgrade("").await;
-        assert_eq!(facts(admin).await, before, "no replica restarts, and none changes its phase");
+        let outcome = load.finish().await;
+        assert_eq!(outcome.failures, BTreeMap::new(), "of {:?}", outcome.sent);
+        assert_eq!(service.owners(keys()).await, owners, "no key moves");
+        let pool = http::get(admin, "/api/v1/pools/default").await.json();
+        assert_eq!(pool["version"], version, "nor does the version");
+        // They are kept as if they were its own: a death is noticed, and mended.
+        let pid = before["Extra"][3].as_u64().unwrap();
+        service.kill(pid);
+        let mended = async || (facts(admin).await["Extra"][1] == 2).then_some(());
+        assert!(until("it is started again", mended).await.is_some(), "{}", service.output());
+        service.stop().await;
     }
-    load.until_each_has_sent(20).await;
-    let outcome = load.finish().await;
-    assert_eq!(outcome.failures, BTreeMap::new(), "of {:?}", outcome.sent);
-    assert_eq!(service.owners(keys()).await, owners, "no key moves");
-    let pool = http::get(admin, "/api/v1/pools/default").await.json();
-    assert_eq!(pool["version"], version, "nor does the version");
-    // They are kept as if they were its own: a death is noticed, and mended.
-    let pid = before["Extra"][3].as_u64().unwrap();
-    service.kill(pid);
-    let mended = async || (facts(admin).await["Extra"][1] == 2).then_some(());
-    assert!(until("it is started again", mended).await.is_some(), "{}", service.output());
-    service.stop().await;
 }
 
 #[tokio::test]
@@ -100,23 +109,25 @@ async fn what_was_written_down_is_kept_by_one_process_at_a_time() {
 
 #[tokio::test]
 async fn requests_in_progress_end_in_the_old_process_and_new_ones_go_to_the_new_one() {
-    let backend = Backend::start().await;
-    let gate = backend.hold();
-    let mut service = Service::start(&backend.pool("")).await;
-    let proxy = service.proxy;
-    let asked = tokio::spawn(async move { http::get(proxy, "/home").await });
-    service.until_in_flight("S1", 1).await;
-    let old = service.pid();
-    service.upgrade("").await;
-    assert_eq!(facts(service.admin).await["S1"][4], "serving");
-    let meanwhile = tokio::spawn(async move { http::get(proxy, "/home").await });
-    service.until_in_flight("S1", 1).await;
-    assert!(is_alive(old) && !asked.is_finished(), "it has a request in hand");
-    gate.add_permits(2);
-    assert_eq!(asked.await.unwrap().status, 200);
-    assert_eq!(meanwhile.await.unwrap().status, 200);
-    service.until_alone().await;
-    service.stop().await;
+    for size in pool_sizes() {
+        let backend = Backend::with_replicas(size).await;
+        let gate = backend.hold();
+        let mut service = Service::start(&backend.pool("")).await;
+        let proxy = service.proxy;
+        let asked = tokio::spawn(async move { http::get(proxy, "/home").await });
+        service.until_open(1).await;
+        let old = service.pid();
+        service.upgrade("").await;
+        assert_eq!(facts(service.admin).await["S1"][4], "serving");
+        let meanwhile = tokio::spawn(async move { http::get(proxy, "/home").await });
+        service.until_open(1).await;
+        assert!(is_alive(old) && !asked.is_finished(), "it has a request in hand");
+        gate.add_permits(2);
+        assert_eq!(asked.await.unwrap().status, 200);
+        assert_eq!(meanwhile.await.unwrap().status, 200);
+        service.until_alone().await;
+        service.stop().await;
+    }
 }
 
 #[tokio::test]

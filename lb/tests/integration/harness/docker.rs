@@ -11,9 +11,12 @@ use std::{
         Mutex, MutexGuard, Once, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
+
+use super::DEADLINE;
 
 /// The tests that need an engine, for counting those that were not run.
 const SOURCES: [&str; 15] = [
@@ -134,7 +137,8 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // The engine may still carry out what it was asked before the balancer was killed.
-        loop {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
             // Some have generated names, some were not made by a balancer.
             let mut containers = list(&format!("name=^/?{}-", self.id));
             containers.extend(self.containers());
@@ -144,6 +148,7 @@ impl Drop for Lab {
             for name in containers {
                 let _ = try_docker(&["rm", "-fv", &name]);
             }
+            std::thread::sleep(Duration::from_millis(50));
         }
         for claim in self.claims() {
             let _ = try_docker(&["volume", "rm", &claim]);

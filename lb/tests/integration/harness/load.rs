@@ -7,9 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use super::http::Connection;
 
@@ -87,6 +88,8 @@ async fn work(
             Ok(replica) => *outcome.served.entry(replica).or_default() += 1,
             Err(error) => {
                 connection = None;
+                // Where nobody listens, each attempt fails at once.
+                sleep(Duration::from_millis(1)).await;
                 *outcome.failures.entry(format!("{error:#}")).or_default() += 1;
             }
         }

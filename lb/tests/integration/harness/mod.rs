@@ -76,11 +76,6 @@ impl Replica {
         let addr = line.unwrap().strip_prefix("listening on ").unwrap().parse().unwrap();
         Self { addr, _child: child }
     }
-
-    /// A configuration of a pool with this one replica, called S1.
-    pub(crate) fn pool(&self) -> String {
-        format!("pools: {{ default: {{ provider: fixed, fixed: {{ S1: '{}' }} }} }}", self.addr)
-    }
 }
 
 /// Everything that a process wrote so far, line by line.

@@ -8,9 +8,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::harness::{http::Connection, until};
 
@@ -88,6 +89,8 @@ async fn work(
         sent += 1;
         if let Err(error) = exchange(kind, addr, &mut kept).await {
             kept = None;
+            // Where nobody listens, each attempt fails at once.
+            sleep(Duration::from_millis(1)).await;
             failures.push(format!("{kind:?}: {error:#}"));
         }
         count.store(sent, Ordering::Relaxed);

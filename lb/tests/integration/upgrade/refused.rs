@@ -160,7 +160,7 @@ async fn what_drains_is_waited_for_but_not_for_ever() {
     let mut service = Service::start(&backend.pool(", drain_timeout_ms: 600000")).await;
     let (proxy, admin) = (service.proxy, service.admin);
     let asked = tokio::spawn(async move { http::get(proxy, "/home").await });
-    service.until_in_flight("S1", 1).await;
+    service.until_open(1).await;
     let removed = tokio::spawn(async move {
         let path = "/api/v1/pools/default/replicas/S1";
         http::send(admin, "DELETE", path, &[], "").await

@@ -86,9 +86,9 @@ impl Service {
         self.pids.push(pid);
     }
 
-    pub(super) async fn until_in_flight(&self, name: &str, n: u32) {
-        let line =
-            format!("ringmaster_requests_in_flight{{pool=\"default\",replica=\"{name}\"}} {n}");
+    /// Waits until the process that serves has `n` requests.
+    pub(super) async fn until_open(&self, n: u32) {
+        let line = format!("ringmaster_requests_open{{pool=\"default\"}} {n}");
         self.first.until_counted(&line).await;
     }
 
