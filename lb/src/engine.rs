@@ -144,7 +144,7 @@ pub(crate) struct Claim {
     pub(crate) holder: Holder,
 }
 
-/// Who claims a cluster: enough for another balancer to tell whether it still runs, and for people to find it.
+/// The balancer that claims a cluster: enough for another one to tell whether it still runs, and for people to find it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Holder {
@@ -153,9 +153,9 @@ pub(crate) struct Holder {
     pub(crate) pid: u32,
     /// The start of the process, in ticks since the machine was booted.
     pub(crate) started: u64,
-    /// Of the machine's kernel, anew at each boot.
+    /// The boot id of the machine's kernel.
     pub(crate) boot: String,
-    /// In which `pid` counts.
+    /// The namespace that `pid` belongs to.
     pub(crate) pid_namespace: String,
     /// The container that the process runs in, if it does.
     pub(crate) container: Option<String>,
@@ -166,9 +166,23 @@ pub(crate) struct Holder {
     pub(crate) since: String,
 }
 
-/// The seven verbs. All are idempotent.
+/// The two verbs by which balancers agree who keeps a cluster. Both are idempotent.
 #[async_trait]
-pub(crate) trait Engine: Send + Sync {
+pub(crate) trait Claims: Send + Sync {
+    /// Adds `claim` unless another has its generation; answers the claim that counts then.
+    async fn claim(
+        &self,
+        cluster: &str,
+        claim: Option<&Claim>,
+    ) -> Result<Option<Claim>, EngineError>;
+
+    /// Removes the claims of `session`, and the networks that were created for the cluster and have no container.
+    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError>;
+}
+
+/// The five verbs of a replica's life, on top of those of [`Claims`]. All are idempotent.
+#[async_trait]
+pub(crate) trait Engine: Claims {
     /// Makes the network and the container of `order` exist and run. An older incarnation of the same name and
     /// cluster is removed first; a container without our labels is never touched.
     async fn ensure(&self, order: &Order) -> Result<Container, EngineError>;
@@ -193,16 +207,6 @@ pub(crate) trait Engine: Send + Sync {
         name: &str,
         lines: usize,
     ) -> Result<Vec<String>, EngineError>;
-
-    /// Adds `claim` unless another has its generation; answers the claim that counts then.
-    async fn claim(
-        &self,
-        cluster: &str,
-        claim: Option<&Claim>,
-    ) -> Result<Option<Claim>, EngineError>;
-
-    /// Removes the claims of `session`, and the networks that were created for the cluster and have no container.
-    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError>;
 
     /// Reports what happens to containers of the cluster until the receiver is gone. Connects again by itself: each
     /// failure is a [`Happening::Lost`], each connection begins with a [`Happening::Gap`].

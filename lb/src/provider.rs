@@ -138,7 +138,7 @@ pub(crate) trait Provider: Send + Sync {
         None
     }
 
-    /// Who has taken the replicas over, if another balancer has: nothing is started or ended here any more.
+    /// The balancer that has taken the replicas over, if one has: nothing is started or ended here any more.
     fn lost(&self) -> Option<String> {
         None
     }

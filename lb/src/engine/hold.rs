@@ -1,21 +1,17 @@
 //! One balancer keeps a cluster on an engine: it holds the latest claim there, and others keep their hands off (ADR-0016).
 //!
-//! A holder renews its claim by the next generation. Whoever wants the cluster finds out whether the holder still runs:
+//! A holder renews its claim by the next generation. A balancer that wants the cluster finds out whether the holder still runs:
 //! on the same machine from its process, elsewhere from whether the generation grows. Generations are created, never
 //! changed, so of two that create the same one the engine tells who was first: there are no clocks to compare.
 //!
 //! Invariant: a balancer touches no container of the cluster before it holds it, or after it has lost it.
 
 mod holder;
+mod holds;
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, Once, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
     time::Duration,
 };
 
@@ -26,8 +22,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use self::holder::{Verdict, judge, this_process};
-use super::{Claim, Engine, EngineError, Holder, connect};
-use crate::config::{Config, DockerConfig, ProviderConfig};
+pub(crate) use self::holds::Holds;
+use super::{Claim, Claims, EngineError, Holder};
 
 /// How often a claim is renewed.
 const BEAT: Duration = Duration::from_secs(5);
@@ -38,13 +34,10 @@ const STALE: Duration = Duration::from_secs(15);
 /// Between two looks at a claim that may be stale.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a start waits for an engine that does not answer; replicas can be looked for later.
-const CONTACT_PATIENCE: Duration = Duration::from_secs(2);
-
 /// How long an end may take to let go of the engine.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Who begins to hold clusters, and how.
+/// The process that begins to hold clusters, and how it does so.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) admin: SocketAddr,
@@ -109,7 +102,7 @@ impl Hold {
     }
 
     /// Takes the cluster unless it is held; a holder that has ended is replaced.
-    pub(crate) async fn acquire(&self, engine: &dyn Engine) -> Result<(), HoldError> {
+    pub(crate) async fn acquire(&self, engine: &dyn Claims) -> Result<(), HoldError> {
         let _turn = self.claiming.lock().await;
         match self.state() {
             State::Held { .. } => return Ok(()),
@@ -127,7 +120,7 @@ impl Hold {
     }
 
     /// The generation of the claim that was won.
-    async fn compete(&self, engine: &dyn Engine) -> Result<u64, HoldError> {
+    async fn compete(&self, engine: &dyn Claims) -> Result<u64, HoldError> {
         let mut seen: Option<(u64, Instant)> = None;
         let mut latest = engine.claim(&self.cluster, None).await?;
         loop {
@@ -171,7 +164,7 @@ impl Hold {
             {
                 return Ok(*generation);
             }
-            // Somebody else was faster, or has removed it.
+            // Another balancer was faster, or the claim was removed.
             seen = None;
             sleep(LOOK_PAUSE).await;
         }
@@ -198,7 +191,7 @@ impl Hold {
         }
     }
 
-    /// Who has taken the cluster over, if somebody has.
+    /// The balancer that has taken the cluster over, if one has.
     pub(crate) fn lost(&self) -> Option<String> {
         match self.state() {
             State::Lost(reason) => Some(reason),
@@ -207,12 +200,12 @@ impl Hold {
     }
 
     /// Renews the claim from now on, until it is lost or let go.
-    pub(crate) fn keep(self: &Arc<Self>, engine: Arc<dyn Engine>) {
+    pub(crate) fn keep(self: &Arc<Self>, engine: Arc<dyn Claims>) {
         self.renewing.call_once(|| {
             let this = self.clone();
             tokio::spawn(async move {
                 while matches!(this.state(), State::Held { .. }) {
-                    // An error is that the time has passed.
+                    // An error means that the time has passed.
                     let _ = timeout(BEAT, this.is_due.notified()).await;
                     this.renew(&*engine).await;
                 }
@@ -220,7 +213,7 @@ impl Hold {
         });
     }
 
-    async fn renew(&self, engine: &dyn Engine) {
+    async fn renew(&self, engine: &dyn Claims) {
         let _turn = self.claiming.lock().await;
         let State::Held { generation } = self.state() else { return };
         let Ok(generation) = next(generation) else { return };
@@ -241,7 +234,7 @@ impl Hold {
             }
             // Removed by hand in this moment: the next time will do.
             Ok(None) => {}
-            // The trouble is told of by whoever listens to the engine.
+            // The task that listens to the engine reports the trouble.
             Err(error) => info!(cluster = self.cluster, %error, "The claim was not renewed"),
         }
     }
@@ -252,7 +245,7 @@ impl Hold {
     }
 
     /// Lets go, so that the next balancer finds the cluster free and no network that nobody uses.
-    async fn release(&self, engine: &dyn Engine) {
+    async fn release(&self, engine: &dyn Claims) {
         if !matches!(self.state(), State::Held { .. }) {
             return;
         }
@@ -303,79 +296,6 @@ impl Hold {
 
     fn holder(&self) -> MutexGuard<'_, Holder> {
         lock(&self.holder)
-    }
-}
-
-/// The holds of a balancer, one for each engine that it orders containers of.
-pub(crate) struct Holds {
-    cluster: String,
-    origin: Origin,
-    holds: Mutex<HashMap<EngineKey, (DockerConfig, Arc<Hold>)>>,
-    has_left: AtomicBool,
-}
-
-/// What tells one engine from another: its own socket, and that of its spawner.
-type EngineKey = (Option<PathBuf>, Option<PathBuf>);
-
-impl Holds {
-    pub(crate) fn new(cluster: &str, origin: Origin) -> Self {
-        let cluster = cluster.to_owned();
-        Self { cluster, origin, holds: Mutex::default(), has_left: AtomicBool::new(false) }
-    }
-
-    /// The hold on the engine of `config`.
-    pub(crate) fn of(&self, config: &DockerConfig) -> Arc<Hold> {
-        let key = (config.socket.clone(), config.spawner.clone());
-        let mut holds = lock(&self.holds);
-        let fresh = || {
-            let hold = Hold::new(&self.cluster, self.origin.clone());
-            (config.clone(), Arc::new(hold))
-        };
-        holds.entry(key).or_insert_with(fresh).1.clone()
-    }
-
-    /// Takes the cluster on the engine of every pool that runs containers, or says who has it. One that does not
-    /// answer is left for later.
-    pub(crate) async fn acquire(&self, config: &Config) -> Result<(), HoldError> {
-        for pool in config.pools.values() {
-            let ProviderConfig::Docker(docker) = &pool.provider else { continue };
-            let (hold, engine) = (self.of(docker), connect(docker));
-            let answers = timeout(CONTACT_PATIENCE, engine.claim(&self.cluster, None)).await;
-            if !matches!(answers, Ok(Ok(_))) {
-                continue;
-            }
-            match hold.acquire(&*engine).await {
-                Err(held @ HoldError::Held(_)) => return Err(held),
-                // It is told of when replicas are looked for.
-                Ok(()) | Err(HoldError::Engine(_)) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Has all claims renewed at once.
-    pub(crate) fn renew(&self) {
-        self.all().iter().for_each(|(_, hold)| hold.is_due.notify_one());
-    }
-
-    /// Leaves all of them to the process that has taken over.
-    pub(crate) fn leave(&self) {
-        self.has_left.store(true, Ordering::Release);
-        self.all().iter().for_each(|(_, hold)| hold.leave());
-    }
-
-    /// Lets go of all of them, once no container is left, unless they were left to another process.
-    pub(crate) async fn release(&self) {
-        if self.has_left.load(Ordering::Acquire) {
-            return;
-        }
-        for (config, hold) in self.all() {
-            hold.release(&*connect(&config)).await;
-        }
-    }
-
-    fn all(&self) -> Vec<(DockerConfig, Arc<Hold>)> {
-        lock(&self.holds).values().cloned().collect()
     }
 }
 

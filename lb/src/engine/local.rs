@@ -37,7 +37,7 @@ use self::{
     address::Address,
     fault::{Fault, or_absent},
 };
-use super::{Claim, Container, End, Engine, EngineError, Happening, Order};
+use super::{Claim, Claims, Container, End, Engine, EngineError, Happening, Order};
 
 /// For one answer of the engine, which on a loaded machine takes seconds to start a container.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -241,6 +241,24 @@ impl Local {
 }
 
 #[async_trait]
+impl Claims for Local {
+    async fn claim(
+        &self,
+        cluster: &str,
+        claim: Option<&Claim>,
+    ) -> Result<Option<Claim>, EngineError> {
+        let docker = self.docker().await?;
+        self.add_claim(&docker, cluster, claim).await
+    }
+
+    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError> {
+        let docker = self.docker().await?;
+        self.remove_unused_networks(&docker, cluster).await?;
+        self.remove_claims(&docker, cluster, session).await
+    }
+}
+
+#[async_trait]
 impl Engine for Local {
     async fn ensure(&self, order: &Order) -> Result<Container, EngineError> {
         let docker = self.docker().await?;
@@ -307,21 +325,6 @@ impl Engine for Local {
             Some(latest) => Ok(self.tail(&docker, &latest.id, lines).await?),
             None => Ok(Vec::new()),
         }
-    }
-
-    async fn claim(
-        &self,
-        cluster: &str,
-        claim: Option<&Claim>,
-    ) -> Result<Option<Claim>, EngineError> {
-        let docker = self.docker().await?;
-        self.add_claim(&docker, cluster, claim).await
-    }
-
-    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError> {
-        let docker = self.docker().await?;
-        self.remove_unused_networks(&docker, cluster).await?;
-        self.remove_claims(&docker, cluster, session).await
     }
 
     async fn events(&self, cluster: &str, happenings: mpsc::Sender<Happening>) {

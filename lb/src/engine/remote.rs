@@ -20,7 +20,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Claim, Container, End, Engine, EngineError, Happening, Order,
+    Claim, Claims, Container, End, Engine, EngineError, Happening, Order,
     wire::{self, Answer, Request, Stream},
 };
 
@@ -145,6 +145,23 @@ impl Remote {
 }
 
 #[async_trait]
+impl Claims for Remote {
+    async fn claim(
+        &self,
+        cluster: &str,
+        claim: Option<&Claim>,
+    ) -> Result<Option<Claim>, EngineError> {
+        let (cluster, claim) = (cluster.to_owned(), claim.cloned());
+        self.call(Request::Claim { cluster, claim }).await
+    }
+
+    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError> {
+        let (cluster, session) = (cluster.to_owned(), session.to_owned());
+        self.call(Request::Release { cluster, session }).await
+    }
+}
+
+#[async_trait]
 impl Engine for Remote {
     async fn ensure(&self, order: &Order) -> Result<Container, EngineError> {
         self.call(Request::Ensure(order.clone())).await
@@ -174,20 +191,6 @@ impl Engine for Remote {
     ) -> Result<Vec<String>, EngineError> {
         let (cluster, name) = (cluster.to_owned(), name.to_owned());
         self.call(Request::Logs { cluster, name, lines }).await
-    }
-
-    async fn claim(
-        &self,
-        cluster: &str,
-        claim: Option<&Claim>,
-    ) -> Result<Option<Claim>, EngineError> {
-        let (cluster, claim) = (cluster.to_owned(), claim.cloned());
-        self.call(Request::Claim { cluster, claim }).await
-    }
-
-    async fn release(&self, cluster: &str, session: &str) -> Result<(), EngineError> {
-        let (cluster, session) = (cluster.to_owned(), session.to_owned());
-        self.call(Request::Release { cluster, session }).await
     }
 
     /// Each stream of the spawner's engine begins with a gap, which is passed on.

@@ -178,7 +178,7 @@ impl Provider for Docker {
             Ending::Graceful(grace) => Some(grace),
             Ending::Now => None,
         };
-        // Of a cluster that was lost the new holder decides what runs.
+        // The new holder of a lost cluster decides what runs.
         if self.hold.check().is_err() {
             return self.kept.remove(&key).map(|exit| Ended { exit, by_itself });
         }

@@ -1,4 +1,4 @@
-//! Who this process is, and whether another one still runs, as far as that can be told from here.
+//! The identity of this process, and whether another one still runs, as far as that can be told from here.
 
 use std::{
     fs,

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
 
 use super::{holder::tests::holder, *};
-use crate::engine::{Container, End, Happening, Order};
 
 /// Generation → who created it.
 #[derive(Default)]
@@ -25,7 +23,7 @@ impl Memory {
 }
 
 #[async_trait]
-impl Engine for Memory {
+impl Claims for Memory {
     async fn claim(&self, _: &str, claim: Option<&Claim>) -> Result<Option<Claim>, EngineError> {
         // Others get a turn between what was read and what follows from it.
         tokio::task::yield_now().await;
@@ -38,32 +36,6 @@ impl Engine for Memory {
     async fn release(&self, _: &str, session: &str) -> Result<(), EngineError> {
         lock(&self.0).retain(|_, holder| holder.session != session);
         Ok(())
-    }
-
-    async fn ensure(&self, _: &Order) -> Result<Container, EngineError> {
-        unimplemented!()
-    }
-
-    async fn stop(
-        &self,
-        _: &str,
-        _: &str,
-        _: u64,
-        _: Option<Duration>,
-    ) -> Result<Option<End>, EngineError> {
-        unimplemented!()
-    }
-
-    async fn inspect(&self, _: &str) -> Result<Vec<Container>, EngineError> {
-        unimplemented!()
-    }
-
-    async fn logs(&self, _: &str, _: &str, _: usize) -> Result<Vec<String>, EngineError> {
-        unimplemented!()
-    }
-
-    async fn events(&self, _: &str, _: mpsc::Sender<Happening>) {
-        unimplemented!()
     }
 }
 

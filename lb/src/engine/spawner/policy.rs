@@ -15,7 +15,7 @@ const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most lines of a log in one answer.
 const LOG_LINES_MAX: usize = 100;
 
-/// Of each text in a claim.
+/// The longest text in a claim.
 const NOTE_BYTES_MAX: usize = 128;
 
 /// Of a refused text, so that an error does not repeat all of it.

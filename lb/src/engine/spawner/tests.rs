@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, task::JoinHandle};
 
 use super::*;
-use crate::engine::{Claim, ContainerLimits, End, Holder, Remote};
+use crate::engine::{Claim, Claims, ContainerLimits, End, Holder, Remote};
 
 /// What is allowed here.
 pub(super) fn policy() -> Policy {
@@ -96,6 +96,17 @@ fn end() -> End {
 }
 
 #[async_trait]
+impl Claims for Memory {
+    async fn claim(&self, _: &str, claim: Option<&Claim>) -> Result<Option<Claim>, EngineError> {
+        Ok(claim.cloned())
+    }
+
+    async fn release(&self, _: &str, _: &str) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Engine for Memory {
     async fn ensure(&self, order: &Order) -> Result<Container, EngineError> {
         // Others get a turn between the check and what it allowed.
@@ -123,14 +134,6 @@ impl Engine for Memory {
 
     async fn logs(&self, _: &str, name: &str, lines: usize) -> Result<Vec<String>, EngineError> {
         Ok(vec![format!("{lines} of {name}")])
-    }
-
-    async fn claim(&self, _: &str, claim: Option<&Claim>) -> Result<Option<Claim>, EngineError> {
-        Ok(claim.cloned())
-    }
-
-    async fn release(&self, _: &str, _: &str) -> Result<(), EngineError> {
-        Ok(())
     }
 
     async fn events(&self, _: &str, happenings: mpsc::Sender<Happening>) {
