@@ -10,6 +10,7 @@ mod head;
 mod hpack;
 mod http2;
 mod names;
+mod rewrite;
 mod via;
 
 use crate::metrics::Rejection;

@@ -55,7 +55,7 @@ pub(in super::super) struct Frames {
     within_head: bool,
     heads: u64,
     blocks: Blocks,
-    /// Of the payload in hand, if it has fields: what stands before them, and behind them.
+    /// What stands before and behind the fields of the payload in hand, if it has fields.
     before: usize,
     behind: usize,
     /// The next byte is the length of the padding.

@@ -6,14 +6,14 @@
 //!     └─index, or 0 and a name──▶ value ──▶ Field (a literal, which may enter the dynamic table)
 //! ```
 //!
-//! Of the dynamic table, the sizes and kinds of its entries are kept. What breaks the rules is left to the library, which then
+//! The dynamic table is kept as the sizes and kinds of its entries. What breaks the rules is left to the library, which then
 //! closes the connection.
 
 use std::collections::VecDeque;
 
 /// What a client may use unless it is told otherwise (RFC 9113 §6.5.2).
 const TABLE_BYTES: u32 = 4096;
-/// Of each entry, beside name and value (RFC 7541 §4.1).
+/// The size of an entry beside its name and value (RFC 7541 §4.1).
 const ENTRY_BYTES: u32 = 32;
 
 /// How long the names of the static table are (RFC 7541, Appendix A). Those of the first [`STATIC_PSEUDO`] begin with `:`.
@@ -39,7 +39,7 @@ pub(super) struct Blocks {
     /// The literal in hand.
     entry: Entry,
     enters_table: bool,
-    /// Of the block in hand, once that is known: whether its first field is a pseudo-header field.
+    /// Whether the first field of the block in hand is a pseudo-header field, once that is known.
     first_is_pseudo: Option<bool>,
     /// A rule was broken, so that nothing is known any more.
     is_lost: bool,
@@ -250,7 +250,7 @@ impl Blocks {
         }
     }
 
-    /// Of the static table, and the dynamic one behind it.
+    /// The entry at an index into the static table and the dynamic one behind it.
     fn entry(&self, index: u32) -> Option<Entry> {
         let index = (index as usize).checked_sub(1)?;
         let fixed = STATIC.get(index).map(|&name| Entry {
