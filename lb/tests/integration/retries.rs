@@ -119,7 +119,11 @@ async fn logged(balancer: &Balancer, path: &str) -> Value {
     until("it is logged", line).await.unwrap_or_else(|| panic!("{path} is not logged"))
 }
 
-/// A pool for each number of replicas and of attempts, all of the same replicas, and a route to each.
+/// What becomes of a failed request must not depend on how its replica was chosen.
+const ALGORITHMS: [&str; 5] = ["rendezvous", "ring", "maglev", "round_robin", "least_requests"];
+
+/// A pool for each number of replicas and of attempts, all of the same replicas, and a route to each. The algorithms take
+/// turns, beginning with another one for each failure.
 fn pools(backends: &[Backend], failing: Failing, patience_ms: u32) -> String {
     // Only where something never comes: on a busy machine a replica that is well may take long, too.
     let is_waited_for = matches!(failing, Failing::Ignores | Failing::IsSilent);
@@ -136,10 +140,12 @@ fn pools(backends: &[Backend], failing: Failing, patience_ms: u32) -> String {
         let fixed = fixed.join(", ");
         for attempts_max in 1..=3 {
             let name = format!("r{replicas}a{attempts_max}");
+            let turn = failing as usize + 3 * replicas + attempts_max;
+            let algorithm = ALGORITHMS[turn % ALGORITHMS.len()];
             writeln!(routes, "  - {{ path_prefix: /{name}, pool: {name} }}").unwrap();
             writeln!(
                 pools,
-                "  {name}: {{ provider: fixed, fixed: {{ {fixed} }}, hold: {{ timeout_ms: {hold} }},
+                "  {name}: {{ provider: fixed, fixed: {{ {fixed} }}, algorithm: {algorithm}, hold: {{ timeout_ms: {hold} }},
                     heartbeat: {{ missed_max: 1000 }}, ejection: {{ connect_failures: 0 }},
                     upstream: {{ attempts_max: {attempts_max}, connect_timeout_ms: {timeout_ms},
                                  read_timeout_ms: {timeout_ms} }} }}"
@@ -149,8 +155,9 @@ fn pools(backends: &[Backend], failing: Failing, patience_ms: u32) -> String {
     }
     // Ends with the pool that the harness looks after.
     let (first, fixed) = (backends[0].addr(), "provider: fixed, fixed:");
+    // With one worker thread, a request that keeps it busy keeps all others from an answer.
     format!(
-        "access_log: true\nroutes:\n{routes}  - {{ pool: default }}\npools:\n{pools}  default: {{ {fixed} {{ S0: '{first}' }} }}\n"
+        "threads: 1\naccess_log: true\nroutes:\n{routes}  - {{ pool: default }}\npools:\n{pools}  default: {{ {fixed} {{ S0: '{first}' }} }}\n"
     )
 }
 
