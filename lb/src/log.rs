@@ -22,8 +22,8 @@ use tracing_subscriber::{
 /// What sets the levels.
 const VARIABLE: &str = "RUST_LOG";
 
-/// Unless `RUST_LOG` says otherwise: Ringmaster at level INFO, libraries at WARN, but for those that write a line for
-/// what clients and replicas do:
+/// The default of `RUST_LOG`: Ringmaster at level INFO, libraries at WARN, except targets that write a line for what clients and
+/// replicas do:
 ///
 /// * `h2` warns of frames that clients must not send.
 /// * `pingora_core::apps` reports each broken client connection as an error.
@@ -36,7 +36,7 @@ const VARIABLE: &str = "RUST_LOG";
 const LEVELS: &str = "warn,ringmaster=info,h2=error,pingora_core::apps=off,pingora_core::connectors=off,\
                       pingora_core::protocols=error,pingora_pool=error,pingora_proxy=off,rustls=off";
 
-/// Of libraries, so many lines are written in each period.
+/// The most lines of libraries that are written in each period.
 const LINES_MAX: u32 = 100;
 const PERIOD: Duration = Duration::from_secs(10);
 
@@ -45,7 +45,7 @@ pub(crate) fn start() {
     let wanted = env::var(VARIABLE).ok().filter(|it| !it.trim().is_empty());
     let wanted = wanted.map(|it| EnvFilter::try_new(&it).map_err(|error| (it, error)));
     let (levels, budget, fault) = match wanted {
-        // Who asks for lines gets all of them.
+        // An operator who asks for lines gets all of them.
         Some(Ok(levels)) => (levels, None, None),
         Some(Err(fault)) => (EnvFilter::new(LEVELS), Some(Budget::new()), Some(fault)),
         None => (EnvFilter::new(LEVELS), Some(Budget::new()), None),
@@ -58,7 +58,7 @@ pub(crate) fn start() {
     }
 }
 
-/// Below INFO, Pingora prints requests whole, with the tokens and cookies of whoever sent them.
+/// Below INFO, Pingora prints whole requests, with the clients' tokens and cookies.
 fn has_no_secrets(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || !line.target().starts_with("pingora")
 }

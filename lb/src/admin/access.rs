@@ -106,7 +106,7 @@ impl Access {
 
     /// What one that is not trusted is told where there are no tokens.
     fn stranger(&self, addr: IpAddr) -> String {
-        // Whoever calls another address of the machine that it is on, calls from that one.
+        // A caller that uses another address of its own machine comes from that address.
         let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
         let trusted = loopback.iter().find(|it| self.trust.iter().any(|net| net.contains(*it)));
         let advice = trusted.map(|it| format!(", or call {it} from the balancer's own machine"));

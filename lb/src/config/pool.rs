@@ -11,7 +11,7 @@ use super::{
 
 /// Replicas of a pool whose provider can run any number of them.
 const REPLICAS: usize = 3;
-/// Of the mean load.
+/// The default bound, as a multiple of the mean load.
 const FACTOR: f64 = 1.25;
 /// At a hundred times the mean load the bound doesn't bind.
 const FACTOR_MAX: f64 = 100.0;

@@ -127,9 +127,7 @@ impl Reader<'_> {
         default: Vec<T>,
         form: &Form<T>,
     ) -> Vec<T> {
-        let Some(items) = self.list(key) else { return default };
-        let parse = |(index, item)| self.parse_text(&format!("{key}[{index}]"), &item, form);
-        items.into_iter().enumerate().filter_map(parse).collect()
+        self.items(key, default, form, |item| item)
     }
 
     /// A list of texts, of which some may be written as numbers.
@@ -139,14 +137,21 @@ impl Reader<'_> {
         default: Vec<T>,
         form: &Form<T>,
     ) -> Vec<T> {
+        self.items(key, default, form, |item| match item {
+            Value::Number(number) => Value::String(number.to_string()),
+            item => item,
+        })
+    }
+
+    fn items<T>(
+        &mut self,
+        key: &'static str,
+        default: Vec<T>,
+        form: &Form<T>,
+        text: impl Fn(Value) -> Value,
+    ) -> Vec<T> {
         let Some(items) = self.list(key) else { return default };
-        let parse = |(index, item): (usize, Value)| {
-            let word = match &item {
-                Value::Number(number) => Value::String(number.to_string()),
-                _ => item,
-            };
-            self.parse_text(&format!("{key}[{index}]"), &word, form)
-        };
+        let parse = |(index, item)| self.parse_text(&format!("{key}[{index}]"), &text(item), form);
         items.into_iter().enumerate().filter_map(parse).collect()
     }
 

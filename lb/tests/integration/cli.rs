@@ -4,6 +4,8 @@ use std::{
     io::Write,
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Output,
 };
 
 use serde_json::Value;
@@ -272,6 +274,13 @@ async fn a_token_opens_the_door() {
     balancer.stop().await;
 }
 
+/// What the doctor says of a configuration; it looks for the balancer where that says.
+async fn doctor(config: &Path) -> Output {
+    let mut command = ringmaster();
+    command.args(["doctor", "-c"]).arg(config).env_remove("RINGMASTER_ADMIN");
+    command.output().await.unwrap()
+}
+
 #[tokio::test]
 async fn a_doctor_finds_a_healthy_balancer_healthy() {
     let balancer = Balancer::start("").await;
@@ -279,14 +288,8 @@ async fn a_doctor_finds_a_healthy_balancer_healthy() {
         "listen: {}\nadmin: {{ listen: {} }}",
         balancer.proxy, balancer.admin
     ));
-    // Without being told, it asks where the configuration says.
-    let output = ringmaster()
-        .args(["doctor", "-c"])
-        .arg(config.path())
-        .env_remove("RINGMASTER_ADMIN")
-        .output()
-        .await
-        .unwrap();
+    // No --admin: it asks where the configuration says.
+    let output = doctor(config.path()).await;
     let out = String::from_utf8(output.stdout).unwrap();
     for line in [
         format!("ok    configuration: {} is good\n", config.path().display()),
@@ -363,13 +366,7 @@ async fn a_doctor_expects_an_answer_where_a_balancer_holds_the_port() {
     // The configuration has another admin port than the balancer that holds the port for clients.
     let config =
         config_file(&format!("listen: {}\nadmin: {{ listen: {} }}", balancer.proxy, nobody()));
-    let output = ringmaster()
-        .args(["doctor", "-c"])
-        .arg(config.path())
-        .env_remove("RINGMASTER_ADMIN")
-        .output()
-        .await
-        .unwrap();
+    let output = doctor(config.path()).await;
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(out.contains("FAIL  admin API: nobody answers at "), "{out}");
     assert_eq!(output.status.code(), Some(1), "{out}");

@@ -20,7 +20,7 @@
 //!
 //! With [`RespawnName::Fresh`] a replica that fails while Serving goes to Draining, stopping, in place of Down,
 //! and then leaves; a new one that begins as Down stands in for it, and starts once the failed one is gone. One that
-//! fails while Starting keeps its name: it had no keys to lose, and whoever asked for it waits for that very name.
+//! fails while Starting keeps its name: it had no keys to lose, and the operator who asked for it waits for that very name.
 //!
 //! A failure that heartbeats noticed is put down to an exit if the provider tells of one before the replica has
 //! stopped: a killed replica misses heartbeats, too. So the cause of a failure is final when the next run starts.

@@ -1,8 +1,8 @@
 //! HTTP/2 requests that their clients take back.
 //!
 //! Pingora looks for a reset only while it reads the request's body or waits for an answer. It does neither while a request
-//! waits for a replica, or while a replica does not take the body. The HTTP/2 library wakes whoever waits for a reset of the
-//! stream; before Pingora has the stream, [`Link::watch`](super::Link::watch) makes that the link.
+//! waits for a replica, or while a replica does not take the body. The HTTP/2 library wakes one task on a reset of
+//! the stream; before Pingora has the stream, [`Link::watch`](super::Link::watch) registers the link for that.
 //!
 //! The library also uses this waker to say that there is room for more of an answer. So a call of the waker means that the
 //! request is cancelled only as long as there is no answer, from [`Cancellation::arm`] to [`Cancellation::disarm`]. While an

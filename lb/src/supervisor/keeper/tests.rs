@@ -35,7 +35,7 @@ fn found(replica: &Remembered) -> Found {
     Found { spec, started: started.unwrap(), outdated: false }
 }
 
-/// Of four replicas.
+/// The configuration of four replicas.
 fn config(slow_start_ms: u32) -> PoolConfig {
     let yaml = format!(
         "pools: {{ default: {{ replicas: 4, names: [S1, S2, S3, S4], slow_start_ms: {slow_start_ms} }} }}"
